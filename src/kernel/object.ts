@@ -1,0 +1,68 @@
+/**
+ * Kernel objects as data: what should exist, and what was found.
+ *
+ * Desired and listed objects have the same shape, so that a diff is a comparison. `netns` is the
+ * path of a bind-mounted network namespace, or '' for the one that the daemon itself lives in.
+ * `alias` (IFLA_IFALIAS) is the ownership mark of links: ours begin with `portolan:`.
+ */
+
+export type KernelObject =
+  | NetnsObject
+  | BridgeObject
+  | VethObject
+  | AddressObject
+  | RouteObject
+  | SysctlObject
+
+export interface NetnsObject {
+  readonly type: 'netns'
+  readonly path: string
+}
+
+export interface BridgeObject {
+  readonly type: 'bridge'
+  readonly name: string
+  /** Left to the kernel when absent. */
+  readonly mac?: string
+  readonly mtu?: number
+  readonly alias: string
+  /** True: made by the user, never deleted by us, its attributes left alone. */
+  readonly adopted: boolean
+}
+
+export interface VethObject {
+  readonly type: 'veth'
+  /** Host end, enslaved to `master`. */
+  readonly name: string
+  readonly master: string
+  readonly mtu?: number
+  readonly hairpin: boolean
+  readonly alias: string
+  /** Container end, born in its namespace under its final name. */
+  readonly peer: { readonly netns: string; readonly name: string; readonly mac: string }
+}
+
+export interface AddressObject {
+  readonly type: 'address'
+  readonly netns: string
+  readonly link: string
+  /** Address with prefix length: 172.18.0.1/16 or fd00::1/64. */
+  readonly address: string
+}
+
+export interface RouteObject {
+  readonly type: 'route'
+  readonly netns: string
+  /** A prefix, `default` (IPv4) or `default6`. */
+  readonly destination: string
+  readonly gateway?: string
+  readonly link: string
+}
+
+export interface SysctlObject {
+  readonly type: 'sysctl'
+  readonly netns: string
+  /** Path below /proc/sys, for example net/ipv4/conf/br-0123/route_localnet. */
+  readonly key: string
+  readonly value: string
+}
