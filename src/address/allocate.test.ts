@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import fc from 'fast-check'
+import { Bitmap } from './bitmap.ts'
+import { formatAddress, parseAddress, type Address } from './ip.ts'
+import { PoolAllocator, parsePoolSources } from './pools.ts'
+import { contains, formatPrefix, overlaps, parsePrefix, type Prefix } from './prefix.ts'
+import { SubnetAllocator } from './subnet.ts'
+
+const prefix = (text: string): Prefix => {
+  const parsed = parsePrefix(text)
+  assert.ok(parsed, text)
+  return parsed.prefix
+}
+const address = (text: string): Address => {
+  const parsed = parseAddress(text)
+  assert.ok(parsed, text)
+  return parsed
+}
+const next = (subnet: SubnetAllocator): string | undefined => {
+  const found = subnet.takeLowest()
+  return found && formatAddress(found)
+}
+
+test('a bitmap answers like a sorted set, whatever is taken and released', () => {
+  const step = fc.tuple(fc.constantFrom('take', 'release', 'lowest'), fc.integer({ min: 0, max: 2100 }))
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 2100 }), fc.array(step, { maxLength: 300 }), (size, steps) => {
+      const bitmap = new Bitmap(size)
+      const model = new Set<number>()
+      for (const [verb, index] of steps) {
+        if (verb === 'take') {
+          const expected = index < size && !model.has(index)
+          assert.equal(bitmap.take(index), expected)
+          if (expected) model.add(index)
+        } else if (verb === 'release') {
+          assert.equal(bitmap.release(index), model.delete(index))
+        } else {
+          let lowest: number | undefined = index
+          while (lowest < size && model.has(lowest)) lowest++
+          if (lowest >= size) lowest = undefined
+          assert.equal(bitmap.lowestFree(index), lowest)
+        }
+        assert.equal(bitmap.count, model.size)
+      }
+    }),
+  )
+})
+
+test('the lowest free address costs the same when 60,000 are taken', () => {
+  const subnet = new SubnetAllocator(prefix('10.0.0.0/16'))
+  for (let index = 0; index < 60_000; index++) subnet.takeLowest()
+  const started = process.hrtime.bigint()
+  for (let index = 0; index < 1000; index++) {
+    const found = subnet.takeLowest()
+    assert.ok(found)
+    subnet.release(found)
+  }
+  assert.ok(process.hrtime.bigint() - started < 200_000_000n)
+})
+
+test('addresses are handed out from the lowest, a released one first', () => {
+  const subnet = new SubnetAllocator(prefix('172.18.0.0/16'))
+  assert.ok(subnet.take(address('172.18.0.1')))
+  assert.equal(next(subnet), '172.18.0.2')
+  assert.equal(next(subnet), '172.18.0.3')
+  assert.ok(subnet.release(address('172.18.0.2')))
+  assert.equal(next(subnet), '172.18.0.2')
+  assert.ok(!subnet.take(address('172.18.255.255')), 'the broadcast address is taken')
+  assert.ok(!subnet.take(address('172.19.0.2')), 'an address of another subnet')
+})
+
+test('an ip-range limits what is chosen, not what is asked for', () => {
+  const subnet = new SubnetAllocator(prefix('192.0.2.0/24'), prefix('192.0.2.128/30'))
+  assert.ok(subnet.take(address('192.0.2.50')))
+  assert.ok(!subnet.take(address('192.0.2.50')))
+  const all = Array.from({ length: 5 }, () => next(subnet))
+  assert.deepEqual(all, [...[128, 129, 130, 131].map((n) => `192.0.2.${n}`), undefined])
+})
+
+test('small subnets and IPv6 give exactly their usable addresses', () => {
+  const all = (text: string) => {
+    const subnet = new SubnetAllocator(prefix(text))
+    return Array.from({ length: 5 }, () => next(subnet)).filter((one) => one !== undefined)
+  }
+  assert.deepEqual(all('10.0.0.0/30'), ['10.0.0.1', '10.0.0.2'])
+  assert.deepEqual(all('10.0.0.0/31'), ['10.0.0.0', '10.0.0.1'])
+  assert.deepEqual(all('10.0.0.0/32'), ['10.0.0.0'])
+  assert.deepEqual(all('fd00::/64').slice(0, 2), ['fd00::1', 'fd00::2'])
+  const wide = new SubnetAllocator(prefix('fd00::/64'))
+  assert.ok(wide.take(address('fd00::ffff:ffff:ffff:ffff')))
+  assert.ok(!wide.take(address('fd00::ffff:ffff:ffff:ffff')))
+})
+
+test('subnets come in Docker’s order and go on in 10.192.0.0/10', () => {
+  const pools = new PoolAllocator()
+  const all = Array.from({ length: 33 }, () => pools.reserveLowest(4, []))
+  const texts = all.map((one) => one && formatPrefix(one))
+  assert.deepEqual(texts.slice(0, 4), ['172.17.0.0/16', '172.18.0.0/16', '172.19.0.0/16', '172.20.0.0/16'])
+  assert.deepEqual(texts.slice(14, 17), ['172.31.0.0/16', '192.168.0.0/20', '192.168.16.0/20'])
+  assert.deepEqual(texts.slice(30), ['192.168.240.0/20', '10.192.0.0/24', '10.192.1.0/24'])
+  pools.release(prefix('172.18.0.0/16'))
+  assert.equal(formatPrefix(pools.reserveLowest(4, []) ?? prefix('0.0.0.0/0')), '172.18.0.0/16')
+})
+
+test('what the host uses is skipped, and used when the host no longer does', () => {
+  const pools = new PoolAllocator()
+  const first = pools.reserveLowest(4, [prefix('172.17.42.0/24'), prefix('172.18.0.0/15')])
+  assert.equal(first && formatPrefix(first), '172.20.0.0/16')
+  const second = pools.reserveLowest(4, [])
+  assert.equal(second && formatPrefix(second), '172.17.0.0/16')
+})
+
+test('no two reserved subnets ever overlap', () => {
+  const pool = fc.constantFrom('10.0.0.0/8', '10.0.0.0/30', '10.0.0.8/29', '10.0.1.0/24')
+  fc.assert(
+    fc.property(fc.array(fc.tuple(pool, fc.boolean()), { maxLength: 40 }), (steps) => {
+      const sources = parsePoolSources([{ base: '10.0.0.0/27', size: 29 }])
+      const pools = new PoolAllocator(sources)
+      const held: Prefix[] = []
+      for (const [text, give] of steps) {
+        const collides = held.some((one) => overlaps(one, prefix(text)))
+        assert.equal(pools.collision(prefix(text)) !== undefined, collides)
+        if (!collides && give) {
+          pools.reserve(prefix(text))
+          held.push(prefix(text))
+        } else if (give) {
+          const gone = held.shift()
+          if (gone) pools.release(gone)
+        } else {
+          const found = pools.reserveLowest(4, [])
+          if (found === undefined) continue
+          assert.ok(!held.some((one) => overlaps(one, found)))
+          assert.ok(contains(prefix('10.0.0.0/27'), { family: 4, value: found.base }))
+          held.push(found)
+        }
+      }
+    }),
+  )
+})
+
+test('configured pools are sorted, contained ones merged, impossible ones refused', () => {
+  const sources = parsePoolSources([
+    { base: '10.20.0.0/16', size: 24 },
+    { base: '10.10.0.0/16', size: 24 },
+    { base: '10.20.3.0/24', size: 24 },
+  ])
+  assert.deepEqual(sources.map(({ base }) => formatPrefix(base)), ['10.10.0.0/16', '10.20.0.0/16'])
+  assert.throws(() => parsePoolSources([{ base: '10.0.0.0/16', size: 8 }]), /invalid pools size 8/)
+  assert.throws(() => parsePoolSources([{ base: 'zz', size: 8 }]), /invalid CIDR block notation/)
+})
