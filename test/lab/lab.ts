@@ -1,0 +1,275 @@
+/**
+ * The words of the tests: hosts with an engine each, commands typed on them, and what is left
+ * behind. A test file runs in private namespaces already (`scripts/private`), so the first host
+ * is simply here; more hosts are network namespaces joined to it by veth.
+ */
+import assert from 'node:assert/strict'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { existsSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import type { TestContext } from 'node:test'
+import { busyboxImageTar } from '../../src/cli/demo/busybox-image.ts'
+
+export const root = resolve(join(import.meta.dirname, '../..'))
+const debian = join(root, '.cache/debian')
+const startTimeoutMs = 60_000
+const stopTimeoutMs = 30_000
+const commandTimeoutMs = 60_000
+
+export interface Ran {
+  readonly code: number
+  readonly out: string
+  readonly err: string
+}
+
+export interface Answer {
+  readonly status: number
+  readonly json: unknown
+  readonly text: string
+}
+
+export interface EngineOptions {
+  /** `dockerd`: Debian's, for parity. */
+  readonly engine?: 'portolan' | 'dockerd'
+  readonly flags?: readonly string[]
+  /** Load `busybox:latest` before the test begins (default true). */
+  readonly busybox?: boolean
+}
+
+/** Debian's dockerd, unpacked for the tests or installed; undefined when there is none. */
+export function dockerdPath(): string | undefined {
+  return ['/usr/sbin/dockerd', join(debian, 'usr/sbin/dockerd')].find((path) => existsSync(path))
+}
+
+/** The stock CLI: the machine's, else Debian's as unpacked for the tests. */
+export function dockerCliPath(): string {
+  const onPath = spawnSync('sh', ['-c', 'command -v docker'], { encoding: 'utf8' }).stdout.trim()
+  return onPath !== '' ? onPath : join(debian, 'usr/bin/docker')
+}
+
+export class Lab {
+  readonly folder: string
+  readonly socket: string
+  readonly #options: EngineOptions
+  readonly #before: Leftovers
+  readonly #cli = dockerCliPath()
+  #daemon: ChildProcess | undefined
+
+  private constructor(options: EngineOptions) {
+    this.#before = leftovers()
+    this.folder = mkdtempSync(join(tmpdir(), 'lab-'))
+    this.socket = join(this.folder, 'd.sock')
+    this.#options = options
+  }
+
+  /** An engine with state of its own, ended and checked for leaks when the test ends. */
+  static async start(t: TestContext | undefined, options: EngineOptions = {}): Promise<Lab> {
+    const lab = new Lab(options)
+    t?.after(() => lab.stop())
+    await lab.startDaemon()
+    if (options.busybox !== false) await lab.loadBusybox()
+    return lab
+  }
+
+  /** Starts the daemon (again) on the same roots and waits until it answers. */
+  async startDaemon(flags: readonly string[] = this.#options.flags ?? []): Promise<void> {
+    const roots = [
+      '--host', `unix://${this.socket}`, '--data-root', join(this.folder, 'data'),
+      '--exec-root', join(this.folder, 'run'), '--pidfile', join(this.folder, 'pid'), ...flags,
+    ]
+    const dockerd = this.#options.engine === 'dockerd'
+    const [program, args] = dockerd
+      ? [dockerdPath() ?? 'dockerd', ['--storage-driver', 'overlay2', ...roots]]
+      : [join(root, 'portolan'), ['daemon', ...roots]]
+    const log = openSync(this.logPath, 'a')
+    const path = `${join(debian, 'usr/bin')}:${join(debian, 'usr/sbin')}`
+    const libraries = `${join(debian, 'usr/lib/x86_64-linux-gnu')}:${join(debian, 'lib/x86_64-linux-gnu')}`
+    const env = dockerd
+      ? { ...process.env, PATH: `${process.env['PATH']}:${path}:/usr/sbin:/sbin`, LD_LIBRARY_PATH: libraries }
+      : process.env
+    this.#daemon = spawn(program, args, { stdio: ['ignore', log, log], env })
+    const daemon = this.#daemon
+    const deadline = Date.now() + startTimeoutMs
+    for (;;) {
+      const up = await this.api('GET', '/_ping').then((answer) => answer.status === 200, () => false)
+      if (up) return
+      if (daemon.exitCode !== null || Date.now() > deadline) {
+        throw new Error(`the engine did not start:\n${this.log().slice(-6000)}`)
+      }
+      await sleep(50)
+    }
+  }
+
+  get daemonPid(): number {
+    const pid = this.#daemon?.pid
+    assert.ok(pid !== undefined, 'the daemon runs')
+    return pid
+  }
+
+  get logPath(): string {
+    return join(this.folder, 'daemon.log')
+  }
+
+  log(): string {
+    return existsSync(this.logPath) ? readFileSync(this.logPath, 'utf8') : ''
+  }
+
+  /** SIGKILL, or another signal; resolves when the process is gone. */
+  async endDaemon(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const daemon = this.#daemon
+    if (daemon === undefined || daemon.exitCode !== null || daemon.signalCode !== null) return
+    const gone = new Promise((done) => daemon.once('exit', done))
+    daemon.kill(signal)
+    const timer = setTimeout(() => daemon.kill('SIGKILL'), stopTimeoutMs)
+    await gone
+    clearTimeout(timer)
+  }
+
+  async loadBusybox(tag = 'busybox:latest'): Promise<void> {
+    const answer = await this.api('POST', '/images/load?quiet=1', await busyboxImageTar('/bin/busybox', tag))
+    assert.equal(answer.status, 200, answer.text)
+  }
+
+  /** The stock CLI with these arguments. */
+  docker(...args: readonly string[]): Promise<Ran> {
+    return this.run(this.#cli, args)
+  }
+
+  /** The stock CLI; fails the test unless it succeeds. Answers its output without the last newline. */
+  async ok(...args: readonly string[]): Promise<string> {
+    const ran = await this.docker(...args)
+    assert.equal(ran.code, 0, `docker ${args.join(' ')}: exit ${ran.code}\n${ran.out}${ran.err}\n${this.log().slice(-1500)}`)
+    return ran.out.replace(/\n$/, '')
+  }
+
+  /** A line for the shell, as the tutorials have it; `docker` in it is the stock CLI on this engine. */
+  sh(line: string): Promise<Ran> {
+    return this.run('/bin/bash', ['-c', line])
+  }
+
+  /** The same, and it must succeed. */
+  async must(line: string): Promise<string> {
+    const ran = await this.sh(line)
+    assert.equal(ran.code, 0, `${line}: exit ${ran.code}\n${ran.out}${ran.err}`)
+    return ran.out.trimEnd()
+  }
+
+  run(program: string, args: readonly string[], input?: string): Promise<Ran> {
+    const bin = resolve(this.#cli, '..')
+    const env = {
+      ...process.env, DOCKER_HOST: `unix://${this.socket}`, DOCKER_CONFIG: join(this.folder, 'cli'), LC_ALL: 'C.UTF-8',
+      PATH: `${bin}:${process.env['PATH']}:/usr/sbin:/sbin`,
+    }
+    const child = spawn(program, [...args], { env, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] })
+    child.stdin?.end(input)
+    let [out, err] = ['', '']
+    child.stdout?.on('data', (chunk: Buffer) => { out += chunk.toString() })
+    child.stderr?.on('data', (chunk: Buffer) => { err += chunk.toString() })
+    const timer = setTimeout(() => {
+      err += `\nstill running after ${commandTimeoutMs / 1000} s, ended`
+      child.kill('SIGKILL')
+    }, commandTimeoutMs)
+    return new Promise((done, fail) => {
+      child.on('error', fail)
+      child.on('close', (code) => {
+        clearTimeout(timer)
+        done({ code: code ?? 137, out, err })
+      })
+    })
+  }
+
+  /** One request to the API; a readable body is sent as it is, anything else as JSON. */
+  api(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+    return new Promise((done, fail) => {
+      const stream = isReadable(body)
+      const type = stream ? 'application/x-tar' : 'application/json'
+      const outgoing = request({
+        socketPath: this.socket, method, path,
+        headers: body === undefined ? headers : { 'Content-Type': type, ...headers },
+      }, (answer) => {
+        const chunks: Buffer[] = []
+        answer.on('data', (chunk: Buffer) => chunks.push(chunk))
+        answer.on('error', fail)
+        answer.on('end', () => {
+          const text = Buffer.concat(chunks).toString()
+          done({ status: answer.statusCode ?? 0, text, json: parse(text) })
+        })
+      })
+      outgoing.on('error', fail)
+      if (stream) body.pipe(outgoing)
+      else outgoing.end(typeof body === 'string' || body === undefined ? body : JSON.stringify(body))
+    })
+  }
+
+  /** A second host `name` at ADDRESS.2, on a cable to this one at ADDRESS.1 (a /24). */
+  async neighbour(name = 'neighbour', net = '198.51.100'): Promise<void> {
+    const cable = `lan${name.slice(0, 8)}`
+    await this.must([
+      `ip netns add ${name}`, `ip link add ${cable} type veth peer name eth0 netns ${name}`,
+      `ip addr add ${net}.1/24 dev ${cable}`, `ip link set ${cable} up`,
+      `ip -n ${name} addr add ${net}.2/24 dev eth0`, `ip -n ${name} link set eth0 up`,
+      `ip -n ${name} link set lo up`,
+    ].join(' && '))
+  }
+
+  /** Ends the engine, takes away what the test itself made, and finds what Portolan forgot. */
+  async stop(): Promise<void> {
+    await this.endDaemon()
+    for (const line of spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' }).stdout.split('\n')) {
+      const name = line.split(' ')[0] ?? ''
+      if (name !== '') spawnSync('ip', ['netns', 'del', name])
+    }
+    spawnSync('umount', ['-R', '-l', join(this.folder, 'run'), join(this.folder, 'data')])
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+
+  /** Every container and network of the engine removed: nothing of it may be left in the kernel. */
+  async expectNoLeaks(): Promise<void> {
+    const ids = (await this.ok('ps', '-aq')).split('\n').filter((id) => id !== '')
+    if (ids.length > 0) await this.ok('rm', '-f', '-v', ...ids)
+    await this.ok('network', 'prune', '-f')
+    let now = leftovers()
+    // Links leave behind the answer (the kernel's grace period), within this bound.
+    for (let tries = 0; tries < 60 && now.links.some((link) => link.startsWith('veth')); tries++) {
+      await sleep(50)
+      now = leftovers()
+    }
+    assert.deepEqual(now.links.filter((link) => /^(veth|br-)/.test(link)), [], 'links left behind')
+    assert.deepEqual(now.mounts.filter((mount) => mount.includes('/netns/') && !mount.endsWith('/default')), [], 'namespaces left behind')
+    const rules = spawnSync('iptables-save', { encoding: 'utf8' }).stdout.split('\n')
+    assert.deepEqual(rules.filter((rule) => /br-|DNAT/.test(rule)), [], 'rules left behind')
+    assert.deepEqual(now.shims.filter((shim) => !this.#before.shims.includes(shim)), [], 'shims left behind')
+  }
+}
+
+interface Leftovers {
+  readonly links: readonly string[]
+  readonly mounts: readonly string[]
+  readonly shims: readonly string[]
+}
+
+function leftovers(): Leftovers {
+  return {
+    links: readdirSync('/sys/class/net').sort(),
+    mounts: readFileSync('/proc/self/mountinfo', 'utf8').split('\n').map((line) => line.split(' ')[4] ?? ''),
+    shims: existsSync('/run/containerd/s') ? readdirSync('/run/containerd/s') : [],
+  }
+}
+
+export function sleep(milliseconds: number): Promise<void> {
+  return new Promise((wake) => setTimeout(wake, milliseconds))
+}
+
+function isReadable(body: unknown): body is NodeJS.ReadableStream {
+  return typeof body === 'object' && body !== null && 'pipe' in body
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined // a stream of several documents, or none: the caller has the text
+  }
+}
