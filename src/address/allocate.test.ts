@@ -23,9 +23,10 @@ const next = (subnet: SubnetAllocator): string | undefined => {
 }
 
 test('a bitmap answers like a sorted set, whatever is taken and released', () => {
-  const step = fc.tuple(fc.constantFrom('take', 'release', 'lowest'), fc.integer({ min: 0, max: 2100 }))
+  const number = fc.integer({ min: 0, max: 2100 })
+  const step = fc.tuple(fc.constantFrom('take', 'release', 'lowest'), number)
   fc.assert(
-    fc.property(fc.integer({ min: 0, max: 2100 }), fc.array(step, { maxLength: 300 }), (size, steps) => {
+    fc.property(number, fc.array(step, { maxLength: 300 }), (size, steps) => {
       const bitmap = new Bitmap(size)
       const model = new Set<number>()
       for (const [verb, index] of steps) {
@@ -96,7 +97,8 @@ test('subnets come in Docker’s order and go on in 10.192.0.0/10', () => {
   const pools = new PoolAllocator()
   const all = Array.from({ length: 33 }, () => pools.reserveLowest(4, []))
   const texts = all.map((one) => one && formatPrefix(one))
-  assert.deepEqual(texts.slice(0, 4), ['172.17.0.0/16', '172.18.0.0/16', '172.19.0.0/16', '172.20.0.0/16'])
+  assert.deepEqual(texts.slice(0, 2), ['172.17.0.0/16', '172.18.0.0/16'])
+  assert.deepEqual(texts.slice(2, 4), ['172.19.0.0/16', '172.20.0.0/16'])
   assert.deepEqual(texts.slice(14, 17), ['172.31.0.0/16', '192.168.0.0/20', '192.168.16.0/20'])
   assert.deepEqual(texts.slice(30), ['192.168.240.0/20', '10.192.0.0/24', '10.192.1.0/24'])
   pools.release(prefix('172.18.0.0/16'))

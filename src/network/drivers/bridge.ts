@@ -1,0 +1,239 @@
+/**
+ * The bridge driver: a network is a Linux bridge with the gateway's address on it, an endpoint is
+ * a veth pair whose container end is born in the container's namespace under its final name.
+ */
+import { formatAddress, parseAddress } from '../../address/ip.ts'
+import { overlaps, parsePrefix } from '../../address/prefix.ts'
+import { Refusal } from '../../base/refusal.ts'
+import type { BridgeIntent } from '../../firewall/intent.ts'
+import type { BridgeObject, KernelObject } from '../../kernel/object.ts'
+import type { AllocatedPool, Endpoint, Network, NetworkSpec } from '../model.ts'
+import { familyOf } from '../ipam/ipam.ts'
+import { endpointSysctls } from '../validate-endpoint.ts'
+import type { Driver, HostFacts, SandboxRef } from './driver.ts'
+import { optionKeys, parseBridgeOptions, type BridgeOptions } from './options.ts'
+
+/** Ownership mark of links: what begins with it is ours. */
+export const aliasPrefix = 'portolan:'
+
+/** The bridge of a network. */
+export function bridgeName(id: string, options: BridgeOptions): string {
+  return options.bridge === '' ? `br-${id.slice(0, 12)}` : options.bridge
+}
+
+export const bridgeDriver: Driver = {
+  name: 'bridge',
+  needsIpam: true,
+  gatewayFamilies,
+  validateNetwork: (id, spec, host) => refusalOf(() => validate(id, spec, host)),
+  validatePools: (network, host) => refusalOf(() => validatePools(network, host)),
+  validateEndpoint: () => undefined,
+  networkObjects,
+  endpointObjects,
+  interfacePrefix: ({ spec }) => parseBridgeOptions(spec.options).interfacePrefix,
+  gatewaysOf,
+  publishing: (network) => {
+    if (network.spec.internal) return undefined
+    const options = parseBridgeOptions(network.spec.options)
+    const { mode4, mode6, hostBinding } = options
+    return { bridge: bridgeName(network.id, options), mode4, mode6, hostBinding }
+  },
+  bridgeIntent,
+}
+
+function refusalOf(check: () => void): Refusal | undefined {
+  try {
+    check()
+    return undefined
+  } catch (error) {
+    if (error instanceof Refusal) return error
+    throw error
+  }
+}
+
+function validate(id: string, spec: NetworkSpec, host: HostFacts): void {
+  const options = parseBridgeOptions(spec.options)
+  if (options.defaultBridge && spec.name !== 'bridge') {
+    const sentence = `${optionKeys.defaultBridge} is reserved for the predefined network "bridge"`
+    throw new Refusal('forbidden', `${sentence}: leave the option out`)
+  }
+  const isolated = options.mode4 === 'isolated' || options.mode6 === 'isolated'
+  if (isolated && !spec.internal) {
+    const sentence = "gateway mode 'isolated' can only be used for an internal network"
+    throw new Refusal('internal', sentence)
+  }
+  if (spec.ipam.driver === 'null') throw new Refusal('invalid', 'ipv4 pool is empty')
+  for (const family of [4, 6]) {
+    if (spec.ipam.pools.filter((pool) => familyOf(pool) === family).length > 1) {
+      throw new Refusal('forbidden', "bridge driver doesn't support multiple subnets")
+    }
+  }
+  const bridge = bridgeName(id, options)
+  const other = bridgesOf(host).find((one) => one.bridge === bridge && one.network.id !== id)
+  if (other !== undefined) throw conflict(id, bridge, other, 'networks have same bridge name')
+  const kind = host.links.get(bridge)?.kind
+  if (kind !== undefined && kind !== 'bridge') {
+    throw new Refusal('internal', `existing interface ${bridge} is not a bridge`)
+  }
+}
+
+/** Pools with an ip-range are not checked against each other when they are reserved. */
+function validatePools(network: Network, host: HostFacts): void {
+  const bridge = bridgeName(network.id, parseBridgeOptions(network.spec.options))
+  for (const pool of network.pools) {
+    const subnet = parsePrefix(pool.subnet)?.prefix
+    const other = bridgesOf(host).find(
+      (one) =>
+        one.network.id !== network.id &&
+        one.network.pools.some((theirs) => {
+          const prefix = parsePrefix(theirs.subnet)?.prefix
+          return subnet !== undefined && prefix !== undefined && overlaps(prefix, subnet)
+        }),
+    )
+    const why = `networks have overlapping IPv${pool.family}`
+    if (other !== undefined) throw conflict(network.id, bridge, other, why)
+  }
+}
+
+interface NamedBridge {
+  readonly network: Network
+  readonly bridge: string
+}
+
+function bridgesOf(host: HostFacts): NamedBridge[] {
+  return host.networks
+    .filter(({ spec }) => spec.driver === 'bridge' && !spec.configOnly)
+    .map((network) => {
+      return { network, bridge: bridgeName(network.id, parseBridgeOptions(network.spec.options)) }
+    })
+}
+
+function conflict(id: string, bridge: string, other: NamedBridge, why: string): Refusal {
+  const theirs = `${other.network.id} (${other.bridge})`
+  const sentence = `cannot create network ${id} (${bridge}): conflicts with network ${theirs}`
+  return new Refusal('forbidden', `${sentence}: ${why}`)
+}
+
+function gatewayFamilies(spec: NetworkSpec): ReadonlySet<4 | 6> {
+  const options = parseBridgeOptions(spec.options)
+  const families = new Set<4 | 6>()
+  const withoutIpv4 = options.mode4 === 'isolated' || (options.inhibitIpv4 && spec.internal)
+  if (spec.enableIpv4 && !withoutIpv4) families.add(4)
+  if (spec.enableIpv6 && options.mode6 !== 'isolated') families.add(6)
+  return families
+}
+
+function networkObjects(network: Network, host: HostFacts): readonly KernelObject[] {
+  const options = parseBridgeOptions(network.spec.options)
+  const name = bridgeName(network.id, options)
+  const existing = host.links.get(name)
+  const adopted = existing !== undefined && !existing.alias.startsWith(aliasPrefix)
+  const bridge: BridgeObject = {
+    type: 'bridge',
+    name,
+    ...(adopted ? {} : { mac: bridgeMac(network.id) }),
+    ...(options.mtu > 0 ? { mtu: options.mtu } : {}),
+    alias: aliasPrefix + network.id,
+    adopted,
+  }
+  const sysctl = (key: string, value: string): KernelObject => {
+    return { type: 'sysctl', netns: '', key, value }
+  }
+  const ipv6 = network.pools.some(({ family }) => family === 6)
+  const objects: KernelObject[] = [bridge]
+  if (host.ipv6 && !adopted) {
+    objects.push(sysctl(`net/ipv6/conf/${name}/accept_ra`, '0'))
+    objects.push(sysctl(`net/ipv6/conf/${name}/disable_ipv6`, ipv6 ? '0' : '1'))
+  }
+  objects.push(sysctl(`net/ipv4/conf/${name}/route_localnet`, host.userlandProxy ? '0' : '1'))
+  for (const pool of network.pools) {
+    if (pool.gateway === null || (pool.family === 4 && options.inhibitIpv4)) continue
+    const address = `${pool.gateway}/${lengthOf(pool)}`
+    objects.push({ type: 'address', netns: '', link: name, address })
+  }
+  return objects
+}
+
+/**
+ * The same for the same network, so that a repair brings the same address back; the bytes lie
+ * outside of what 02:42 and a container's IPv4 address can yield.
+ */
+function bridgeMac(id: string): string {
+  const bytes = [...Buffer.from(id.slice(0, 8), 'hex')]
+  bytes[0] = (bytes[0] ?? 0) | 0xf0
+  return `02:42:${bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`
+}
+
+const lengthOf = (pool: AllocatedPool): number => parsePrefix(pool.subnet)?.prefix.length ?? 0
+
+function endpointObjects(
+  network: Network,
+  endpoint: Endpoint,
+  { netnsPath: netns }: SandboxRef,
+  host: HostFacts,
+): readonly KernelObject[] {
+  const options = parseBridgeOptions(network.spec.options)
+  const link = endpoint.interfaceName
+  const objects: KernelObject[] = [
+    {
+      type: 'veth',
+      name: endpoint.hostInterface,
+      master: bridgeName(network.id, options),
+      ...(options.mtu > 0 ? { mtu: options.mtu } : {}),
+      hairpin: !host.userlandProxy,
+      alias: aliasPrefix + endpoint.id,
+      peer: { netns, name: link, mac: endpoint.macAddress },
+    },
+  ]
+  if (host.ipv6) {
+    const value = endpoint.ipv6 === '' ? '1' : '0'
+    objects.push({ type: 'sysctl', netns, key: `net/ipv6/conf/${link}/disable_ipv6`, value })
+  }
+  for (const { key, value } of endpointSysctls(endpoint.spec.driverOpts, link)) {
+    objects.push({ type: 'sysctl', netns, key, value })
+  }
+  const linkLocal = endpoint.spec.linkLocalIps.map((text) => withLinkLocalLength(text))
+  for (const address of [endpoint.ipv4, endpoint.ipv6, ...linkLocal]) {
+    if (address !== '') objects.push({ type: 'address', netns, link, address })
+  }
+  return objects
+}
+
+function withLinkLocalLength(text: string): string {
+  const address = parseAddress(text)
+  if (address === undefined) return ''
+  return `${formatAddress(address)}/${address.family === 4 ? 16 : 64}`
+}
+
+function gatewaysOf(network: Network): { readonly ipv4: string; readonly ipv6: string } {
+  if (network.spec.internal) return { ipv4: '', ipv6: '' }
+  const of = (family: 4 | 6) => {
+    const pool = network.pools.find((one) => one.family === family)
+    // Not the bridge's own address but another router's, as `default-gateway` names it.
+    const routed = pool?.auxiliary[`DefaultGatewayIPv${family}`]
+    return routed ?? pool?.gateway ?? ''
+  }
+  return { ipv4: of(4), ipv6: of(6) }
+}
+
+function bridgeIntent(network: Network): BridgeIntent | undefined {
+  const options = parseBridgeOptions(network.spec.options)
+  return {
+    networkId: network.id,
+    bridge: bridgeName(network.id, options),
+    families: network.pools.map(({ family, subnet, gateway }) => {
+      const hostAddress = family === 4 ? options.hostAddress4 : options.hostAddress6
+      return {
+        family,
+        subnet,
+        gateway: family === 4 && options.inhibitIpv4 ? '' : (gateway ?? ''),
+        mode: family === 4 ? options.mode4 : options.mode6,
+        ...(hostAddress === '' ? {} : { hostAddress }),
+      }
+    }),
+    internal: network.spec.internal,
+    icc: options.icc,
+    masquerade: options.masquerade,
+    trustedInterfaces: options.trustedInterfaces,
+  }
+}

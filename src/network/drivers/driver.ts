@@ -1,0 +1,64 @@
+/**
+ * The seam that every network driver stands behind: what can be refused, which kernel objects a
+ * network and its endpoints are, and what the firewall should allow. Drivers touch nothing.
+ */
+import type { Refusal } from '../../base/refusal.ts'
+import type { BridgeIntent, GatewayMode } from '../../firewall/intent.ts'
+import type { KernelObject } from '../../kernel/object.ts'
+import type { Endpoint, EndpointSpec, Network, NetworkSpec } from '../model.ts'
+
+/** What a driver may know about the machine and the daemon. */
+export interface HostFacts {
+  /** Links of the daemon's namespace by name; kind is bridge, veth, … or ''. */
+  readonly links: ReadonlyMap<string, { readonly kind: string; readonly alias: string }>
+  /** Networks that exist. */
+  readonly networks: readonly Network[]
+  readonly userlandProxy: boolean
+  /** The kernel has IPv6 at all. */
+  readonly ipv6: boolean
+}
+
+export interface SandboxRef {
+  readonly netnsPath: string
+}
+
+/** How published ports reach an endpoint of a network. */
+export interface Publishing {
+  readonly bridge: string
+  readonly mode4: GatewayMode
+  readonly mode6: GatewayMode
+  /** '' = the daemon's default. */
+  readonly hostBinding: string
+}
+
+export interface Driver {
+  readonly name: string
+  /** Endpoints get addresses from pools. */
+  readonly needsIpam: boolean
+  /** Families of which the network reserves a gateway address. */
+  gatewayFamilies(spec: NetworkSpec): ReadonlySet<4 | 6>
+  /** Everything that can be refused is refused here, before anything is touched. */
+  validateNetwork(id: string, spec: NetworkSpec, host: HostFacts): Refusal | undefined
+  /** What depends on the pools that the network was given. */
+  validatePools(network: Network, host: HostFacts): Refusal | undefined
+  validateEndpoint(
+    network: Network,
+    endpoint: EndpointSpec,
+    host: HostFacts,
+  ): Refusal | undefined
+  networkObjects(network: Network, host: HostFacts): readonly KernelObject[]
+  endpointObjects(
+    network: Network,
+    endpoint: Endpoint,
+    sandbox: SandboxRef,
+    host: HostFacts,
+  ): readonly KernelObject[]
+  /** Prefix of interface names in the container; '' = no interface. */
+  interfacePrefix(network: Network): string
+  /** Default routes that an endpoint of this network offers. */
+  gatewaysOf(network: Network): { readonly ipv4: string; readonly ipv6: string }
+  /** undefined: ports are never published on this network. */
+  publishing(network: Network): Publishing | undefined
+  /** undefined: the network has no firewall rules. */
+  bridgeIntent(network: Network): BridgeIntent | undefined
+}
