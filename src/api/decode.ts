@@ -87,7 +87,7 @@ export const int64: Decoder<number> = integer('int64', int64Min, int64Max)
 export const uint64: Decoder<number> = integer('uint64', 0n, uint64Max)
 export const uint32: Decoder<number> = integer('uint32', 0n, 2n ** 32n - 1n)
 export const uint16: Decoder<number> = integer('uint16', 0n, 2n ** 16n - 1n)
-/** A number where that is exact, else a bigint; `json.ts` prints both alike. */
+/** A number where that is exact, else a bigint; `base/json.ts` prints both alike. */
 export const exactInt64: Decoder<Integer> = decoder<Integer>(() => 0, (value, at) =>
   wholeNumber(value, at, 'int64', int64Min, int64Max))
 

@@ -1,7 +1,8 @@
 /**
- * JSON text in and out: integers beyond 2^53 come in as bigint and go out as digits; malformed
- * text is refused with the sentences of Go's decoder; nesting is bounded.
+ * The text of request bodies: integers beyond 2^53 come in as bigint, malformed text is refused
+ * with the sentences of Go's decoder, nesting is bounded.
  */
+import { parseExact } from '../base/json.ts'
 import { Refusal } from '../base/refusal.ts'
 
 /** Deeper than any document of the API; keeps later recursion (rendering, decoding) safe. */
@@ -12,32 +13,14 @@ export function parseJson(text: string): unknown {
   if (text.trim() === '') throw invalid('invalid JSON: got EOF while reading request body')
   checkDepth(text)
   try {
-    return /\d{16}/.test(text) ? JSON.parse(text, keepInteger) : JSON.parse(text)
+    return parseExact(text)
   } catch (error) {
     throw invalid(goSentence(text, error instanceof Error ? error.message : ''))
   }
 }
 
-/** The document as text; bigints as integers. */
-export function renderJson(value: unknown): string {
-  return JSON.stringify(value, (_key, inner: unknown) =>
-    typeof inner === 'bigint' ? rawJson(inner.toString()) : inner) ?? 'null'
-}
-
 function invalid(sentence: string): Refusal {
   return new Refusal('invalid', sentence)
-}
-
-/** Text that `JSON.stringify` copies as it is; the type library does not know it yet. */
-function rawJson(digits: string): unknown {
-  const make: unknown = Reflect.get(JSON, 'rawJSON')
-  return typeof make === 'function' ? make.call(JSON, digits) : Number(digits)
-}
-
-function keepInteger(_key: string, value: unknown, context?: { source?: string }): unknown {
-  if (typeof value !== 'number' || Number.isSafeInteger(value)) return value
-  const source = context?.source
-  return source !== undefined && /^-?\d+$/.test(source) ? BigInt(source) : value
 }
 
 function checkDepth(text: string): void {

@@ -1,0 +1,222 @@
+/**
+ * The desired state on disk: collections of JSON documents in one SQLite file.
+ *
+ *   portolan.db   document(collection, id, body)   user_version = schema, application_id = ours
+ *
+ * Promise: what `write` has resolved for survives a power cut (WAL, synchronous=FULL), and a
+ * change set is there wholly or not at all. Reads come from memory. One process at a time: the
+ * file is locked while it is open. Limit: every commit blocks the process for one fsync, so
+ * changes that wait together share one.
+ */
+import { existsSync } from 'node:fs'
+import { DatabaseSync } from 'node:sqlite'
+import { parseExact, renderExact } from '../base/json.ts'
+import { Refusal, messageOf } from '../base/refusal.ts'
+
+export interface Collection<T> {
+  get(id: string): T | undefined
+  all(): readonly T[]
+}
+
+export interface Change {
+  readonly collection: string
+  readonly id: string
+  /** null deletes. */
+  readonly document: unknown
+}
+
+export interface Store {
+  /** Reads a collection whole; a document that `parse` refuses makes the state unreadable. */
+  collection<T>(name: string, parse: (document: unknown) => T): Collection<T>
+  /** Durable, and visible in the collections, when it resolves. Waiting changes share one commit. */
+  write(changes: readonly Change[]): Promise<void>
+  /** Commits what waits and lets go of the file. */
+  close(): void
+}
+
+/** 'Port' in ASCII: tells our files from other SQLite files. */
+const applicationId = 0x506f7274
+const schemaVersion = 1
+/** Change sets that may wait for one commit: more means the disk stands still. */
+const waitingMax = 65_536
+
+interface Waiting {
+  readonly changes: readonly { readonly change: Change; readonly body: string | null }[]
+  resolve(): void
+  reject(error: unknown): void
+}
+
+interface Mirror {
+  set(id: string, document: unknown): void
+  delete(id: string): void
+  /** Refuses a document that could not be read again. */
+  check(document: unknown): void
+}
+
+/** Opens the file, or makes it. Refuses one that is not ours, too new, damaged or in use. */
+export function openStore(path: string): Store {
+  const existed = existsSync(path)
+  let db: DatabaseSync | undefined
+  try {
+    db = new DatabaseSync(path)
+    db.exec('PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE;')
+    if (existed) checkIdentity(db, path)
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
+    prepareSchema(db)
+    return new SqliteStore(db, path)
+  } catch (error) {
+    db?.close()
+    throw error instanceof Refusal ? error : new Refusal('internal', openSentence(path, error), { cause: error })
+  }
+}
+
+function openSentence(path: string, error: unknown): string {
+  const reason = messageOf(error)
+  if (reason.includes('locked')) {
+    return `the state file ${path} is in use by another daemon: stop that one, or choose another --data-root`
+  }
+  if (/not a database|malformed/.test(reason)) return damagedSentence(path, reason)
+  return `the state file ${path} cannot be opened: ${reason}`
+}
+
+function damagedSentence(path: string, reason: string): string {
+  return `the state file ${path} is damaged (${reason}): restore it from a backup, or move it ` +
+    'away to start with an empty state'
+}
+
+function pragma(db: DatabaseSync, name: string): unknown {
+  const row = db.prepare(`PRAGMA ${name}`).get()
+  return row === undefined ? undefined : Object.values(row)[0]
+}
+
+function checkIdentity(db: DatabaseSync, path: string): void {
+  const tables = db.prepare('SELECT count(*) AS count FROM sqlite_schema').get()
+  const found = pragma(db, 'application_id')
+  if (tables?.['count'] === 0 && found === 0) return // made, then killed before the first commit
+  if (found !== applicationId) {
+    throw new Refusal('internal', `${path} is not a state file of portolan: ` +
+      'choose another --data-root, or move the file away')
+  }
+  const version = pragma(db, 'user_version')
+  if (typeof version !== 'number' || version > schemaVersion) {
+    throw new Refusal('internal', `the state file ${path} has schema ${String(version)}, this ` +
+      `portolan knows ${schemaVersion}: start the newer portolan that wrote it`)
+  }
+  const health = pragma(db, 'quick_check')
+  if (health !== 'ok') throw new Refusal('internal', damagedSentence(path, String(health)))
+}
+
+function prepareSchema(db: DatabaseSync): void {
+  if (pragma(db, 'application_id') === applicationId) return
+  db.exec(`
+    BEGIN IMMEDIATE;
+    CREATE TABLE document (
+      collection TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL,
+      PRIMARY KEY (collection, id)
+    ) WITHOUT ROWID;
+    PRAGMA application_id = ${applicationId};
+    PRAGMA user_version = ${schemaVersion};
+    COMMIT;`)
+}
+
+class SqliteStore implements Store {
+  readonly #db: DatabaseSync
+  readonly #path: string
+  readonly #mirrors = new Map<string, Mirror>()
+  #waiting: Waiting[] = []
+  #closed = false
+
+  constructor(db: DatabaseSync, path: string) {
+    this.#db = db
+    this.#path = path
+  }
+
+  collection<T>(name: string, parse: (document: unknown) => T): Collection<T> {
+    if (this.#mirrors.has(name)) throw new Error(`collection ${name} is open already`)
+    const documents = new Map<string, T>()
+    const rows = this.#db.prepare('SELECT id, body FROM document WHERE collection = ?').all(name)
+    for (const { id, body } of rows) {
+      try {
+        documents.set(String(id), parse(parseExact(String(body))))
+      } catch (error) {
+        throw new Refusal('internal', damagedSentence(this.#path, `${name} ${id}: ${messageOf(error)}`),
+          { cause: error })
+      }
+    }
+    this.#mirrors.set(name, {
+      set: (id, document) => { documents.set(id, parse(document)) },
+      delete: (id) => { documents.delete(id) },
+      check: (document) => { parse(document) },
+    })
+    return { get: (id) => documents.get(id), all: () => [...documents.values()] }
+  }
+
+  write(changes: readonly Change[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed) throw new Refusal('unavailable', 'the daemon is shutting down')
+      if (this.#waiting.length >= waitingMax) {
+        throw new Refusal('unavailable', `${waitingMax} changes wait for the disk already: try again later`)
+      }
+      const rendered = changes.map((change) => ({ change, body: this.#render(change) }))
+      // setImmediate: whatever this turn of the event loop still asks for shares the commit.
+      if (this.#waiting.length === 0) setImmediate(() => this.#commit())
+      this.#waiting.push({ changes: rendered, resolve, reject })
+    })
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#commit()
+    this.#closed = true
+    this.#db.close()
+  }
+
+  /** Text now, so that a caller may change its object afterwards. */
+  #render(change: Change): string | null {
+    const mirror = this.#mirrors.get(change.collection)
+    if (mirror === undefined) throw new Error(`collection ${change.collection} was never opened`)
+    if (change.document === null) return null
+    mirror.check(change.document)
+    return renderExact(change.document)
+  }
+
+  #commit(): void {
+    const batch = this.#waiting
+    this.#waiting = []
+    if (batch.length === 0 || this.#closed) return
+    try {
+      this.#apply(batch)
+    } catch (error) {
+      const sentence = `the state file ${this.#path} cannot be written: ${messageOf(error)}`
+      for (const each of batch) each.reject(new Refusal('internal', sentence, { cause: error }))
+      return
+    }
+    for (const each of batch) {
+      for (const { change, body } of each.changes) this.#mirror(change, body)
+      each.resolve()
+    }
+  }
+
+  #apply(batch: readonly Waiting[]): void {
+    const put = this.#db.prepare('INSERT INTO document VALUES (?, ?, ?) ' +
+      'ON CONFLICT (collection, id) DO UPDATE SET body = excluded.body')
+    const remove = this.#db.prepare('DELETE FROM document WHERE collection = ? AND id = ?')
+    this.#db.exec('BEGIN IMMEDIATE')
+    try {
+      for (const { change, body } of batch.flatMap((each) => each.changes)) {
+        if (body === null) remove.run(change.collection, change.id)
+        else put.run(change.collection, change.id, body)
+      }
+      this.#db.exec('COMMIT')
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  #mirror(change: Change, body: string | null): void {
+    const mirror = this.#mirrors.get(change.collection)
+    if (body === null) mirror?.delete(change.id)
+    else mirror?.set(change.id, parseExact(body))
+  }
+}
