@@ -1,0 +1,105 @@
+/**
+ * containerd's services as typed clients over one HTTP/2 connection on its unix socket.
+ *
+ * Every call carries our containerd namespace. The connection is made when first needed and again
+ * after containerd was away; calls that were pending then fail, and the caller asks again. No
+ * keepalive pings: containerd ends connections that ping more often than every five minutes.
+ */
+import { connect } from 'node:net'
+import { Code, ConnectError, createClient, type Client, type Interceptor } from '@connectrpc/connect'
+import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node'
+import { Containers } from './gen/containers_pb.ts'
+import { Content } from './gen/content_pb.ts'
+import { Diff } from './gen/diff_pb.ts'
+import { Events } from './gen/events_pb.ts'
+import { Images } from './gen/images_pb.ts'
+import { Leases } from './gen/leases_pb.ts'
+import { Namespaces } from './gen/namespaces_pb.ts'
+import { Snapshots } from './gen/snapshots_pb.ts'
+import { Tasks } from './gen/tasks_pb.ts'
+import { Version } from './gen/version_pb.ts'
+
+/** The only snapshotter in use; every snapshot request names it. */
+export const snapshotter = 'overlayfs'
+
+export interface Containerd {
+  readonly socketPath: string
+  readonly namespace: string
+  readonly version: Client<typeof Version>
+  readonly namespaces: Client<typeof Namespaces>
+  readonly leases: Client<typeof Leases>
+  readonly content: Client<typeof Content>
+  readonly images: Client<typeof Images>
+  readonly snapshots: Client<typeof Snapshots>
+  readonly diff: Client<typeof Diff>
+  readonly containers: Client<typeof Containers>
+  readonly tasks: Client<typeof Tasks>
+  readonly events: Client<typeof Events>
+  /** Ends the connection; pending calls fail. A later call connects again. */
+  close(): void
+}
+
+/** Clients for the containerd at `socketPath`. Nothing is sent yet. */
+export function connectContainerd(socketPath: string, namespace: string): Containerd {
+  const baseUrl = 'http://containerd' // only the :authority header; the socket says where
+  const sessions = new Http2SessionManager(baseUrl, undefined, {
+    createConnection: () => connect(socketPath),
+  })
+  const inNamespace: Interceptor = (next) => (request) => {
+    request.header.set('containerd-namespace', namespace)
+    return next(request)
+  }
+  const transport = createGrpcTransport({
+    baseUrl,
+    sessionManager: sessions,
+    interceptors: [inNamespace],
+  })
+  return {
+    socketPath,
+    namespace,
+    version: createClient(Version, transport),
+    namespaces: createClient(Namespaces, transport),
+    leases: createClient(Leases, transport),
+    content: createClient(Content, transport),
+    images: createClient(Images, transport),
+    snapshots: createClient(Snapshots, transport),
+    diff: createClient(Diff, transport),
+    containers: createClient(Containers, transport),
+    tasks: createClient(Tasks, transport),
+    events: createClient(Events, transport),
+    close: () => sessions.abort(),
+  }
+}
+
+/** Makes our namespace in containerd; fine when it is there. */
+export async function ensureNamespace(containerd: Containerd): Promise<void> {
+  try {
+    await containerd.namespaces.create({ namespace: { name: containerd.namespace, labels: {} } })
+  } catch (error) {
+    if (!isAlreadyExists(error)) throw error
+  }
+}
+
+const hasCode = (error: unknown, code: Code): boolean =>
+  error instanceof ConnectError && error.code === code
+
+export const isNotFound = (error: unknown): boolean => hasCode(error, Code.NotFound)
+export const isAlreadyExists = (error: unknown): boolean => hasCode(error, Code.AlreadyExists)
+export const isFailedPrecondition = (error: unknown): boolean =>
+  hasCode(error, Code.FailedPrecondition)
+
+/** What containerd said, without the code that the client library puts in front. */
+export function containerdMessage(error: unknown): string {
+  if (error instanceof ConnectError) return error.rawMessage
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** `undefined` instead of «not found». */
+export async function unlessNotFound<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call
+  } catch (error) {
+    if (isNotFound(error)) return undefined
+    throw error
+  }
+}
