@@ -11,6 +11,11 @@ export interface FirewallSettings {
   readonly ipv6: boolean
   /** Lets routed hosts reach container addresses directly (allow-direct-routing). */
   readonly allowDirectRouting: boolean
+  /**
+   * Another engine works in chains of the same names: every rule of ours carries a comment, and
+   * only rules with it are ours.
+   */
+  readonly sharedChains: boolean
 }
 
 export type GatewayMode = 'nat' | 'nat-unprotected' | 'routed' | 'isolated'

@@ -1,0 +1,58 @@
+/**
+ * What stands behind the firewall writer: iptables or nftables. The writer merges and orders
+ * requests; a backend makes the kernel agree with them.
+ */
+import type { BridgeIntent, LinkIntent, PortIntent } from './intent.ts'
+import type { Family } from './rules.ts'
+
+/** What one bridge or one endpoint asks for. */
+export type Unit =
+  | { readonly kind: 'bridge'; readonly intent: BridgeIntent }
+  | {
+      readonly kind: 'endpoint'
+      readonly ports: readonly PortIntent[]
+      readonly links: readonly LinkIntent[]
+    }
+
+/** A unit's new state; undefined removes it. `id` is unique over bridges and endpoints. */
+export interface UnitChange {
+  readonly id: string
+  readonly unit: Unit | undefined
+}
+
+export interface ExplainMatch {
+  readonly bridge?: string
+  readonly address?: string
+}
+
+export interface Backend {
+  /** Makes the base; leaves what an earlier life left until the first `reconcile`. */
+  start(): Promise<void>
+  /** All or nothing: after an error kernel and memory are as before, as far as that can be. */
+  apply(changes: readonly UnitChange[]): Promise<void>
+  reconcile(): Promise<void>
+  plan(): Promise<readonly string[]>
+  explain(match: ExplainMatch): Promise<readonly string[]>
+  removeAll(): Promise<void>
+}
+
+/** What the forwarding policy was before it was changed; kept by the caller, over restarts. */
+export interface PolicyRecord {
+  get(family: Family): string | undefined
+  set(family: Family, policy: string | undefined): Promise<void>
+}
+
+/** Words of a rule that names this bridge or address (alone, as a host, or before a port). */
+export function mentions(text: string, match: ExplainMatch): boolean {
+  const words = text.split(/[\s,"{}]+/)
+  const { bridge, address } = match
+  if (bridge !== undefined && words.some((word) => word === bridge)) return true
+  if (address === undefined) return false
+  const forms = [address, `${address}/32`, `${address}/128`]
+  const starts = [`${address}:`, `[${address}]`]
+  return words.some(
+    (word) => forms.includes(word) ||
+      (!address.includes(':') && word.startsWith(starts[0] ?? '')) ||
+      word.startsWith(starts[1] ?? ''),
+  )
+}

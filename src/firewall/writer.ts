@@ -1,0 +1,125 @@
+/**
+ * The one writer of the firewall: what waits while a transaction runs becomes the next one.
+ *
+ * Callers get their answer when their rules are in force (or gone). When a merged transaction is
+ * refused, its changes are tried one by one, so that one bad request fails alone.
+ */
+import { Refusal } from '../base/refusal.ts'
+import type { Backend, ExplainMatch, Unit } from './backend.ts'
+import type { BridgeIntent, Firewall, LinkIntent, PortIntent } from './intent.ts'
+
+/** A compose file of a thousand services at once; a bound, not a tuning. */
+const waitingMax = 4096
+
+interface Waiting {
+  readonly id: string
+  readonly unit: Unit | undefined
+  resolve(): void
+  reject(error: unknown): void
+}
+
+export class FirewallWriter implements Firewall {
+  #backend: Backend
+  #waiting: Waiting[] = []
+  /** Everything that was asked for so far, one after another. */
+  #tail: Promise<unknown> = Promise.resolve()
+  #draining = false
+
+  constructor(backend: Backend) {
+    this.#backend = backend
+  }
+
+  start(): Promise<void> {
+    return this.#exclusive(() => this.#backend.start())
+  }
+
+  setBridge(intent: BridgeIntent): Promise<void> {
+    return this.#change(`bridge ${intent.networkId}`, { kind: 'bridge', intent })
+  }
+
+  removeBridge(networkId: string): Promise<void> {
+    return this.#change(`bridge ${networkId}`, undefined)
+  }
+
+  setEndpoint(
+    endpointId: string,
+    ports: readonly PortIntent[],
+    links: readonly LinkIntent[],
+  ): Promise<void> {
+    const empty = ports.length === 0 && links.length === 0
+    const unit = empty ? undefined : ({ kind: 'endpoint', ports, links } as const)
+    return this.#change(`endpoint ${endpointId}`, unit)
+  }
+
+  reconcile(): Promise<void> {
+    return this.#exclusive(() => this.#backend.reconcile())
+  }
+
+  plan(): Promise<readonly string[]> {
+    return this.#exclusive(() => this.#backend.plan())
+  }
+
+  explain(match: ExplainMatch): Promise<readonly string[]> {
+    return this.#exclusive(() => this.#backend.explain(match))
+  }
+
+  removeAll(): Promise<void> {
+    return this.#exclusive(() => this.#backend.removeAll())
+  }
+
+  #exclusive<T>(task: () => Promise<T>): Promise<T> {
+    const outcome = this.#tail.then(task)
+    this.#tail = outcome.catch(() => undefined)
+    return outcome
+  }
+
+  #change(id: string, unit: Unit | undefined): Promise<void> {
+    if (this.#waiting.length >= waitingMax) {
+      const sentence = `${waitingMax} firewall changes wait already: try again later`
+      return Promise.reject(new Refusal('unavailable', sentence))
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ id, unit, resolve, reject })
+      if (this.#draining) return
+      this.#draining = true
+      void this.#exclusive(() => this.#drain())
+    })
+  }
+
+  /** Takes what waits now; what comes meanwhile is the next transaction, behind other tasks. */
+  async #drain(): Promise<void> {
+    this.#draining = false
+    const batch = this.#waiting
+    this.#waiting = []
+    // Of several changes of one unit the last one counts, for all who asked.
+    const latest = new Map(batch.map((change) => [change.id, change]))
+    try {
+      await this.#backend.apply([...latest.values()])
+      for (const change of batch) change.resolve()
+    } catch (error) {
+      if (batch.length === 1) batch[0]?.reject(error)
+      else for (const change of batch) await this.#alone(change)
+    }
+  }
+
+  async #alone(change: Waiting): Promise<void> {
+    try {
+      await this.#backend.apply([change])
+      change.resolve()
+    } catch (error) {
+      change.reject(error)
+    }
+  }
+}
+
+/** `--iptables=false`: nothing is ever read or written. */
+export const noFirewall: Firewall = {
+  start: () => Promise.resolve(),
+  setBridge: () => Promise.resolve(),
+  removeBridge: () => Promise.resolve(),
+  setEndpoint: () => Promise.resolve(),
+  reconcile: () => Promise.resolve(),
+  plan: () => Promise.resolve([]),
+  explain: () => Promise.resolve([]),
+  removeAll: () => Promise.resolve(),
+}
