@@ -1,0 +1,67 @@
+/**
+ * What the daemon wants its keeper to hold: kept here so that callers state each fact once and a
+ * new keeper can be told everything.
+ */
+import type { PortHold, ResolverSpec, StdioSpec, ZoneRecord } from './client.ts'
+import type { Request, ResolverPorts } from './protocol.ts'
+
+interface Zone {
+  readonly name: string
+  readonly records: ReadonlyMap<string, ZoneRecord>
+}
+
+export class Desired {
+  readonly zones = new Map<string, Zone>()
+  readonly resolvers = new Map<string, { spec: ResolverSpec; ports: ResolverPorts }>()
+  readonly ports = new Map<string, readonly PortHold[]>()
+  readonly streams = new Map<string, { spec: StdioSpec; stdinClosed: boolean }>()
+
+  /**
+   * Takes the new records of a zone and answers what to tell the keeper: the difference, so that a
+   * network of a thousand endpoints does not send a thousand records for each attach.
+   */
+  replaceZone(networkId: string, name: string, list: readonly ZoneRecord[]): Request {
+    const before = this.zones.get(networkId)?.records ?? new Map<string, ZoneRecord>()
+    const records = new Map(list.map((record) => [record.endpointId, record]))
+    this.zones.set(networkId, { name, records })
+    const changed = list.filter((record) => !equal(before.get(record.endpointId), record))
+    const removed = [...before.keys()].filter((endpointId) => !records.has(endpointId))
+    return { method: 'changeZone', networkId, name, changed, removed }
+  }
+
+  /** Everything, streams first: output waits in pipes of 64 KiB. */
+  facts(): readonly Request[] {
+    const facts: Request[] = []
+    for (const stream of this.streams.values()) facts.push({ method: 'openStdio', ...stream })
+    for (const [networkId, { name, records }] of this.zones) {
+      facts.push({ method: 'setZone', networkId, name, records: [...records.values()] })
+    }
+    for (const resolver of this.resolvers.values()) facts.push({ method: 'setResolver', ...resolver })
+    for (const [endpointId, ports] of this.ports) {
+      facts.push({ method: 'holdPorts', endpointId, ports })
+    }
+    return facts
+  }
+
+  /** Names everything, so that the keeper closes the rest. */
+  settle(): Request {
+    return {
+      method: 'settle',
+      zones: [...this.zones.keys()],
+      resolvers: [...this.resolvers.keys()],
+      ports: [...this.ports.keys()],
+      streams: [...this.streams.keys()],
+    }
+  }
+}
+
+function equal(a: ZoneRecord | undefined, b: ZoneRecord): boolean {
+  if (a === b) return true
+  return (
+    a !== undefined &&
+    a.ipv4 === b.ipv4 &&
+    a.ipv6 === b.ipv6 &&
+    a.names.length === b.names.length &&
+    a.names.every((name, index) => name === b.names[index])
+  )
+}

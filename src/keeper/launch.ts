@@ -1,0 +1,118 @@
+/**
+ * Finds a running keeper or starts one.
+ *
+ * The keeper is detached: it goes on when the daemon ends, however that happens. It is adopted
+ * again only if it is the very process in the pid file, in our namespaces and of our executable.
+ */
+import { spawn } from 'node:child_process'
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { log } from '../base/log.ts'
+import { messageOf } from '../base/refusal.ts'
+import { Channel } from './channel.ts'
+import { isAdoptable, isAlive, parseMark, type ProcessMark } from './process-identity.ts'
+
+export interface KeeperPaths {
+  /** Below 103 bytes: a second socket `<path>.io` stands beside it. */
+  readonly socketPath: string
+  /** What the keeper writes to standard error. */
+  readonly logPath: string
+  readonly pidPath: string
+}
+
+/** A loaded machine needs seconds to start a process; more means that it never will. */
+const startTimeoutMs = 15_000
+const retryIntervalMs = 15
+/** Asked to end, a keeper closes its sockets and is gone. */
+const endTimeoutMs = 2_000
+
+/** A channel to the keeper that runs, or to a new one. */
+export async function findOrStartKeeper(paths: KeeperPaths): Promise<Channel> {
+  const mark = readMark(paths.pidPath)
+  if (mark !== undefined && isAlive(mark)) {
+    if (isAdoptable(mark)) {
+      try {
+        return await Channel.open(paths.socketPath)
+      } catch (error) {
+        log.warn('the running keeper is replaced', { pid: mark.pid, error: messageOf(error) })
+      }
+    }
+    await endKeeper(mark)
+  }
+  return startKeeperProcess(paths)
+}
+
+/** Ends the process, by force if it does not listen; resolves when it is gone. */
+export async function endKeeper(mark: ProcessMark): Promise<void> {
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    if (!isAlive(mark)) return
+    kill(mark.pid, signal)
+    const deadlineMs = performance.now() + endTimeoutMs
+    while (isAlive(mark) && performance.now() < deadlineMs) await sleep(retryIntervalMs)
+  }
+  if (isAlive(mark)) throw new Error(`the keeper, process ${mark.pid}, cannot be ended`)
+}
+
+export function readMark(pidPath: string): ProcessMark | undefined {
+  try {
+    return parseMark(readFileSync(pidPath, 'utf8'))
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+async function startKeeperProcess(paths: KeeperPaths): Promise<Channel> {
+  for (const path of Object.values(paths)) mkdirSync(dirname(path), { recursive: true })
+  // A socket left by a dead keeper would answer «connection refused», one of a new one is awaited.
+  rmSync(paths.socketPath, { force: true })
+  const exited = spawnDetached(paths)
+  const deadlineMs = performance.now() + startTimeoutMs
+  for (;;) {
+    try {
+      return await Channel.open(paths.socketPath)
+    } catch (error) {
+      const code = exited()
+      const advice = `see ${paths.logPath}`
+      if (code !== undefined) throw new Error(`the keeper ended with ${code}: ${advice}`)
+      if (performance.now() > deadlineMs) {
+        throw new Error(`the keeper did not start within ${startTimeoutMs} ms: ${advice}`, {
+          cause: error,
+        })
+      }
+      await sleep(retryIntervalMs)
+    }
+  }
+}
+
+/** Answers a function that says how the child ended, or undefined while it runs. */
+function spawnDetached(paths: KeeperPaths): () => string | undefined {
+  const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
+  const script = fileURLToPath(new URL(`./process${extension}`, import.meta.url))
+  const output = openSync(paths.logPath, 'a', 0o640)
+  let ended: string | undefined
+  try {
+    const args = [script, '--socket', paths.socketPath, '--pidfile', paths.pidPath]
+    const child = spawn(process.execPath, args, {
+      detached: true,
+      cwd: '/',
+      stdio: ['ignore', output, output],
+    })
+    child.on('error', (error) => (ended = error.message))
+    child.on('exit', (code, signal) => (ended = signal ?? `status ${code}`))
+    child.unref()
+  } finally {
+    closeSync(output)
+  }
+  return () => ended
+}
+
+function kill(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * The keeper, an entry point: `node process.ts --socket PATH --pidfile PATH`.
+ *
+ * It holds what containers need while the daemon is away: names, ports, standard streams. It does
+ * what its daemon says and decides nothing. A fault ends it: the daemon starts another within half a
+ * second and tells it everything, which is safer than going on half broken.
+ */
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { log } from '../base/log.ts'
+import { messageOf } from '../base/refusal.ts'
+import { warmThreads } from '../kernel/netns.ts'
+import { SandboxNames } from './dns.ts'
+import { Holdings } from './holdings.ts'
+import { formatMark, markOf } from './process-identity.ts'
+import { serveControl } from './server.ts'
+import { Stdio } from './stdio.ts'
+
+/** A full attacher that takes nothing for this long is dropped, so that its container goes on. */
+const attacherStallMs = 3_000
+/** Without a daemon and with nothing held there is no reason to stay. */
+const idleMs = 60_000
+
+const { values: options } = parseArgs({
+  options: { socket: { type: 'string' }, pidfile: { type: 'string' } },
+})
+
+async function main(socketPath: string, pidPath: string): Promise<void> {
+  process.title = 'portolan-keeper'
+  process.on('SIGHUP', () => undefined)
+  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+    process.on(event, (error: unknown) => fail(error))
+  }
+  // Threads first: one that is born inside a namespace section stays there.
+  const stdio = await Stdio.start({ attachSocketPath: `${socketPath}.io`, stallMs: attacherStallMs }, fail)
+  await warmThreads()
+  const names = new SandboxNames()
+  const holdings = new Holdings(stdio, names, { hold: () => undefined, release: () => undefined })
+  let idle: NodeJS.Timeout | undefined
+  const end = () => {
+    names.close()
+    for (const path of [socketPath, `${socketPath}.io`, pidPath]) rmSync(path, { force: true })
+    process.exit(0)
+  }
+  process.on('SIGTERM', end)
+  process.on('SIGINT', end)
+  rmSync(socketPath, { force: true })
+  writePidFile(pidPath)
+  serveControl(socketPath, {
+    perform: async (request) => {
+      if (request.method !== 'stop') return holdings.perform(request)
+      setImmediate(end)
+      return {}
+    },
+    daemonChanged: (present) => {
+      clearInterval(idle)
+      if (!present) idle = setInterval(() => holdings.empty && end(), idleMs)
+    },
+  })
+  log.info('keeper started', { pid: process.pid, socket: socketPath })
+}
+
+function writePidFile(pidPath: string): void {
+  const mark = markOf(process.pid)
+  if (mark === undefined) throw new Error('/proc does not show this process: is it mounted?')
+  const draft = `${pidPath}.${process.pid}`
+  writeFileSync(draft, formatMark(mark), { mode: 0o644 })
+  renameSync(draft, pidPath)
+}
+
+function fail(error: unknown): never {
+  const stack = error instanceof Error ? error.stack : undefined
+  log.error('the keeper ends', { error: messageOf(error), stack })
+  process.exit(1)
+}
+
+if (options.socket === undefined || options.pidfile === undefined) {
+  process.stderr.write('usage: process --socket PATH --pidfile PATH\n')
+  process.exit(2)
+}
+await main(options.socket, options.pidfile)
