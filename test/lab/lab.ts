@@ -127,8 +127,14 @@ export class Lab {
     clearTimeout(timer)
   }
 
-  async loadBusybox(tag = 'busybox:latest'): Promise<void> {
-    const answer = await this.api('POST', '/images/load?quiet=1', await busyboxImageTar('/bin/busybox', tag))
+  /** An image of the machine's busybox under these names, with this command. */
+  async loadBusybox(
+    tags: readonly string[] = ['busybox:latest'],
+    command: readonly string[] = ['sh'],
+    exposed: readonly string[] = [],
+  ): Promise<void> {
+    const tar = await busyboxImageTar('/bin/busybox', tags, command, exposed)
+    const answer = await this.api('POST', '/images/load?quiet=1', tar)
     assert.equal(answer.status, 200, answer.text)
   }
 

@@ -6,6 +6,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { arch } from 'node:os'
 import { Readable } from 'node:stream'
@@ -19,15 +20,25 @@ const files: Readonly<Record<string, string>> = {
   'etc/nsswitch.conf': 'hosts: files dns\n',
 }
 
-/** @param busybox path of a statically linked busybox */
-export async function busyboxImageTar(busybox: string, tag = 'busybox:latest'): Promise<Readable> {
+/**
+ * @param busybox path of a statically linked busybox
+ * @param tags names of the image
+ * @param command its Cmd
+ */
+export async function busyboxImageTar(
+  busybox: string,
+  tags: readonly string[] = ['busybox:latest'],
+  command: readonly string[] = ['sh'],
+  exposed: readonly string[] = [],
+): Promise<Readable> {
   const layer = await layerOf(busybox)
   const diffId = `sha256:${sha256(layer)}`
   const config = JSON.stringify({
     architecture: arch() === 'x64' ? 'amd64' : arch(),
     os: 'linux',
     created: epoch.toISOString(),
-    config: { Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'], Cmd: ['sh'] },
+    config: { Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'], Cmd: command,
+      ...(exposed.length === 0 ? {} : { ExposedPorts: Object.fromEntries(exposed.map((port) => [port, {}])) }) },
     history: [{ created: epoch.toISOString(), created_by: 'busybox-static', comment: 'the static busybox of this machine' }],
     rootfs: { type: 'layers', diff_ids: [diffId] },
   })
@@ -36,7 +47,7 @@ export async function busyboxImageTar(busybox: string, tag = 'busybox:latest'): 
   tar.entry({ name: configName, mtime: epoch }, config)
   tar.entry({ name: 'layer/layer.tar', mtime: epoch }, layer)
   tar.entry({ name: 'manifest.json', mtime: epoch },
-    JSON.stringify([{ Config: configName, RepoTags: [tag], Layers: ['layer/layer.tar'] }]))
+    JSON.stringify([{ Config: configName, RepoTags: tags, Layers: ['layer/layer.tar'] }]))
   tar.finalize()
   return Readable.from([await bytesOf(tar)])
 }
@@ -59,7 +70,10 @@ async function layerOf(busybox: string): Promise<Buffer> {
 
 async function bytesOf(tar: Pack): Promise<Buffer> {
   const chunks: Uint8Array[] = []
-  for await (const chunk of tar) chunks.push(chunk)
+  tar.on('data', (chunk) => {
+    if (chunk instanceof Uint8Array) chunks.push(chunk)
+  })
+  await once(tar, 'end')
   return Buffer.concat(chunks)
 }
 
