@@ -12,7 +12,7 @@ import { connect, field } from './client.ts'
 import type { Command, Context } from './command.ts'
 import { busyboxImageTar } from './demo/busybox-image.ts'
 import { demoSteps, type Step } from './demo/steps.ts'
-import { paths, requireRoot, run, waitUntil } from './machine.ts'
+import { paths, requireRoot, run, unmountBelow, waitUntil } from './machine.ts'
 
 const startTimeoutMs = 60_000
 const exitTimeoutMs = 30_000
@@ -67,7 +67,7 @@ async function walk({ print }: Context): Promise<number> {
       const timer = setTimeout(ended, exitTimeoutMs)
       daemon.on('exit', () => { clearTimeout(timer); ended(undefined) })
     })
-    spawnSync('umount', ['-R', '-l', `${folder}/run`, `${folder}/data`])
+    unmountBelow(folder)
     rmSync(folder, { recursive: true, force: true })
   }
   return failures === 0 ? 0 : 1

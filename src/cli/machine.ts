@@ -8,7 +8,7 @@
  *     /var/log/portolan.log       the daemon's log where no systemd keeps it
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Refusal } from '../base/refusal.ts'
 
@@ -75,5 +75,13 @@ export async function waitUntil(ready: () => Promise<boolean>, timeoutMs: number
     if (await ready()) return true
     if (Date.now() > deadline) return false
     await new Promise((wake) => setTimeout(wake, 100))
+  }
+}
+
+/** Takes away whatever is mounted below a temporary folder, so that it can be removed. */
+export function unmountBelow(folder: string): void {
+  const points = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').map((line) => line.split(' ')[4] ?? '')
+  for (const point of points.reverse()) {
+    if (point.startsWith(`${folder}/`)) run('umount', ['-l', point])
   }
 }

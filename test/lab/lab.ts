@@ -10,6 +10,7 @@ import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { TestContext } from 'node:test'
+import { unmountBelow } from '../../src/cli/machine.ts'
 import { busyboxImageTar } from '../../src/cli/demo/busybox-image.ts'
 
 export const root = resolve(join(import.meta.dirname, '../..'))
@@ -227,7 +228,7 @@ export class Lab {
       const name = line.split(' ')[0] ?? ''
       if (name !== '') spawnSync('ip', ['netns', 'del', name])
     }
-    spawnSync('umount', ['-R', '-l', join(this.folder, 'run'), join(this.folder, 'data')])
+    unmountBelow(this.folder)
     rmSync(this.folder, { recursive: true, force: true })
   }
 
