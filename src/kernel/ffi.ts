@@ -61,6 +61,10 @@ const raw: {
     timeout: Memory,
   ) => number
   readonly sendmmsg: (fd: number, headers: Memory, count: number, flags: number) => number
+  readonly accept4: (fd: number, address: Memory, length: Memory, flags: number) => number
+  readonly epoll_create1: (flags: number) => number
+  readonly epoll_ctl: (epoll: number, operation: number, fd: number, event: Memory) => number
+  readonly epoll_wait: (epoll: number, events: Memory, count: number, timeoutMs: number) => number
   readonly ioctl: (fd: number, request: number, argument: Memory) => number
   readonly close: (fd: number) => number
   readonly inet_pton: (family: number, text: string, address: Memory) => number
@@ -94,6 +98,10 @@ const raw: {
   recv: libc.func('intptr_t recv(int fd, void *data, size_t length, int flags)'),
   recvmmsg: libc.func('int recvmmsg(int fd, void *headers, uint count, int flags, void *timeout)'),
   sendmmsg: libc.func('int sendmmsg(int fd, void *headers, uint count, int flags)'),
+  accept4: libc.func('int accept4(int fd, void *address, void *length, int flags)'),
+  epoll_create1: libc.func('int epoll_create1(int flags)'),
+  epoll_ctl: libc.func('int epoll_ctl(int epoll, int operation, int fd, void *event)'),
+  epoll_wait: libc.func('int epoll_wait(int epoll, void *events, int count, int timeoutMs)'),
   ioctl: libc.func('int ioctl(int fd, ulong request, void *argument)'),
   close: libc.func('int close(int fd)'),
   inet_pton: libc.func('int inet_pton(int family, const char *text, void *address)'),
