@@ -1,0 +1,181 @@
+/**
+ * The containers of this engine in memory: look-up by id, name and prefix, names reserved,
+ * changes written through to the store, and the waiters of each container.
+ *
+ * Every change of a record goes through `save`, which is durable when it resolves. What is only
+ * true while this process lives (waiters, execs, timers) is in `live`.
+ */
+import { shortId } from '../base/id.ts'
+import type { EmitEvent } from '../base/event.ts'
+import { KeyedQueue } from '../base/queue.ts'
+import { Refusal } from '../base/refusal.ts'
+import type { Store } from '../store/store.ts'
+import { parseRecord } from './record.ts'
+import type { ContainerRecord } from './record.ts'
+import type { Exec } from './exec-record.ts'
+import type { Health } from './healthcheck.ts'
+
+/** More watchers of one container than any fleet of clients has. */
+const waitersMax = 4096
+
+export interface WaitResult {
+  readonly code: number
+  readonly error: string
+}
+
+export type WaitCondition = 'not-running' | 'next-exit' | 'removed'
+
+interface Waiter {
+  readonly condition: WaitCondition
+  resolve(result: WaitResult): void
+}
+
+export interface Live {
+  /** A stop or kill was asked for: no restart by policy, and stop is told before die. */
+  stopping: 'no' | 'stop' | 'kill'
+  restartTimer: NodeJS.Timeout | undefined
+  oomKilled: boolean
+  removing: boolean
+  readonly execs: Map<string, Exec>
+  health: Health | undefined
+  /** Read ends of the stdio FIFOs: they keep the tail while the keeper is away. */
+  stdioFds: number[]
+  /** How many users hold the root file system mounted. */
+  rootfsHolders: number
+  readonly waiters: Set<Waiter>
+}
+
+export interface Container {
+  readonly id: string
+  record: ContainerRecord
+  readonly live: Live
+}
+
+const collectionName = 'containers'
+
+export class Registry {
+  readonly queue = new KeyedQueue()
+  readonly #containers = new Map<string, Container>()
+  readonly #idByName = new Map<string, string>()
+  readonly #store: Store
+  readonly #emit: EmitEvent
+
+  constructor(store: Store, emit: EmitEvent) {
+    this.#store = store
+    this.#emit = emit
+    for (const record of store.collection(collectionName, parseRecord).all()) {
+      this.#containers.set(record.id, newContainer(record))
+      this.#idByName.set(record.name, record.id)
+    }
+  }
+
+  all(): readonly Container[] {
+    return [...this.#containers.values()]
+  }
+
+  get(id: string): Container | undefined {
+    return this.#containers.get(id)
+  }
+
+  /** Full id, then name with or without slash, then unique id prefix. */
+  find(idOrName: string): Container {
+    if (idOrName === '') throw new Refusal('invalid', 'invalid name or ID supplied: ""')
+    const byId = this.#containers.get(idOrName)
+    if (byId !== undefined) return byId
+    const named = this.#containers.get(this.#idByName.get(idOrName.replace(/^\//, '')) ?? '')
+    if (named !== undefined) return named
+    const matches = this.all().filter((container) => container.id.startsWith(idOrName))
+    if (matches.length > 1) {
+      throw new Refusal('invalid', `multiple IDs found with provided prefix: ${idOrName}`)
+    }
+    const [match] = matches
+    if (match === undefined) throw new Refusal('notFound', `No such container: ${idOrName}`)
+    return match
+  }
+
+  /** Takes a name for an id, or refuses in Docker's words. */
+  reserveName(name: string, id: string): void {
+    const owner = this.#idByName.get(name)
+    if (owner !== undefined && owner !== id) {
+      throw new Refusal('conflict',
+        `Conflict. The container name "/${name}" is already in use by container "${owner}". ` +
+        'You have to remove (or rename) that container to be able to reuse that name.')
+    }
+    this.#idByName.set(name, id)
+  }
+
+  nameIsFree(name: string): boolean {
+    return !this.#idByName.has(name)
+  }
+
+  releaseName(name: string, id: string): void {
+    if (this.#idByName.get(name) === id) this.#idByName.delete(name)
+  }
+
+  /** Puts a new container in; its name is reserved already. */
+  async add(record: ContainerRecord): Promise<Container> {
+    const container = newContainer(record)
+    await this.#store.write([{ collection: collectionName, id: record.id, document: record }])
+    this.#containers.set(record.id, container)
+    return container
+  }
+
+  /** Changes the record; in memory at once, durable when it resolves. */
+  async save(container: Container, change: Partial<ContainerRecord>): Promise<void> {
+    container.record = { ...container.record, ...change }
+    const { id, record } = container
+    await this.#store.write([{ collection: collectionName, id, document: record }])
+  }
+
+  async delete(container: Container): Promise<void> {
+    await this.#store.write([{ collection: collectionName, id: container.id, document: null }])
+    this.#containers.delete(container.id)
+    this.releaseName(container.record.name, container.id)
+  }
+
+  /** Tells an event with Docker's attributes: image, name, labels. */
+  tell(container: Container, action: string, extra: Readonly<Record<string, string>> = {}): void {
+    const { config, name } = container.record
+    const attributes = { ...(config.Labels ?? {}), image: config.Image, name, ...extra }
+    this.#emit({ type: 'container', action, id: container.id, attributes })
+  }
+
+  /** Registered when it returns; `cancel` forgets it. */
+  wait(container: Container, condition: WaitCondition): { result: Promise<WaitResult>; cancel(): void } {
+    const { waiters } = container.live
+    if (waiters.size >= waitersMax) {
+      throw new Refusal('unavailable', `${waitersMax} clients wait for ${shortId(container.id)} already`)
+    }
+    const { promise, resolve } = Promise.withResolvers<WaitResult>()
+    const waiter = { condition, resolve }
+    waiters.add(waiter)
+    return { result: promise, cancel: () => { waiters.delete(waiter) } }
+  }
+
+  /** Wakes who waits for these conditions. */
+  wake(container: Container, conditions: readonly WaitCondition[], error = ''): void {
+    for (const waiter of container.live.waiters) {
+      if (!conditions.includes(waiter.condition)) continue
+      container.live.waiters.delete(waiter)
+      waiter.resolve({ code: container.record.state.exitCode, error })
+    }
+  }
+}
+
+function newContainer(record: ContainerRecord): Container {
+  return {
+    id: record.id,
+    record,
+    live: {
+      stopping: 'no',
+      restartTimer: undefined,
+      oomKilled: false,
+      removing: false,
+      execs: new Map(),
+      health: undefined,
+      stdioFds: [],
+      rootfsHolders: 0,
+      waiters: new Set(),
+    },
+  }
+}

@@ -1,0 +1,41 @@
+/** `--security-opt` parsed: no-new-privileges, seccomp, apparmor, label; refusals in Docker's words. */
+import { Refusal } from '../base/refusal.ts'
+import type { HostConfig } from './config.ts'
+
+export interface Security {
+  readonly noNewPrivileges: boolean
+  /** '' default, `unconfined`, `builtin`, or a profile as JSON text. */
+  readonly seccomp: string
+  readonly apparmor: string
+}
+
+export function securityOf(hostConfig: HostConfig): Security {
+  let noNewPrivileges = false
+  let seccomp = ''
+  let apparmor = ''
+  for (const option of hostConfig.SecurityOpt ?? []) {
+    if (option === 'no-new-privileges') {
+      noNewPrivileges = true
+      continue
+    }
+    if (option === 'disable') continue // labels, which only SELinux would use
+    const separator = option.includes('=') ? '=' : ':'
+    const at = option.indexOf(separator)
+    if (at < 0) throw new Refusal('invalid', `invalid --security-opt 1: "${option}"`)
+    const key = option.slice(0, at)
+    const value = option.slice(at + 1)
+    if (key === 'seccomp') seccomp = value
+    else if (key === 'apparmor') apparmor = value
+    else if (key === 'no-new-privileges') noNewPrivileges = parseBool(value)
+    else if (key !== 'label' && key !== 'writable-cgroups') {
+      throw new Refusal('invalid', `invalid --security-opt 2: "${option}"`)
+    }
+  }
+  return { noNewPrivileges, seccomp, apparmor }
+}
+
+function parseBool(text: string): boolean {
+  if (/^(1|t|true)$/i.test(text)) return true
+  if (/^(0|f|false)$/i.test(text)) return false
+  throw new Refusal('invalid', `invalid --security-opt 2: "no-new-privileges=${text}"`)
+}

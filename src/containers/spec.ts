@@ -1,0 +1,193 @@
+/**
+ * The OCI runtime specification of a container, as Docker would write it.
+ *
+ * Pure but for look-ups on the host (devices, cgroup layout) and in the image's passwd: what
+ * must exist beforehand (namespace, files, root file system) is handed in.
+ */
+import { existsSync } from 'node:fs'
+import { Refusal } from '../base/refusal.ts'
+import { capabilitiesOf } from './capabilities.ts'
+import { cgroupLayout } from './cgroups.ts'
+import { devicesOf } from './devices.ts'
+import type { OciNamespace, OciProcess, OciSpec } from './oci.ts'
+import type { ContainerRecord } from './record.ts'
+import { ociResources } from './resources.ts'
+import { defaultSeccomp, parseSeccomp } from './seccomp.ts'
+import type { OciSeccomp } from './seccomp.ts'
+import { securityOf } from './security.ts'
+import { initInside, ociMounts } from './spec-mounts.ts'
+import { lookUpUser } from './user.ts'
+import type { Root } from './rooted-path.ts'
+
+export interface SpecInputs {
+  readonly record: ContainerRecord
+  readonly root: Root
+  /** Path of the network namespace; '' = the host's. */
+  readonly netnsPath: string
+  readonly networkFilesDir: string
+  readonly shmPath: string
+  readonly initPath: string
+  /** Variables of legacy links. */
+  readonly linkEnv: readonly string[]
+  /** Pids of the containers whose namespaces are joined; 0 = none. */
+  readonly ipcPid: number
+  readonly pidPid: number
+  readonly cgroupParent: string
+  readonly defaultUlimits: readonly { readonly Name: string; readonly Hard: number; readonly Soft: number }[]
+}
+
+export const maskedPaths: readonly string[] = [
+  '/proc/asound', '/proc/acpi', '/proc/interrupts', '/proc/kcore', '/proc/keys',
+  '/proc/latency_stats', '/proc/timer_list', '/proc/timer_stats', '/proc/sched_debug',
+  '/proc/scsi', '/sys/firmware', '/sys/devices/virtual/powercap',
+]
+export const readonlyPaths: readonly string[] = [
+  '/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger',
+]
+
+const defaultPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
+export function ociSpec(inputs: SpecInputs): OciSpec {
+  const { record } = inputs
+  const { config, hostConfig } = record
+  const { nodes, rules } = devicesOf(hostConfig)
+  const process = containerProcess(inputs)
+  const seccomp = seccompOf(record, process.capabilities.bounding)
+  const sysctl = specSysctls(inputs)
+  const privateUts = hostConfig.UTSMode !== 'host'
+  const annotations = hostConfig.Annotations ?? {}
+  const propagation = record.mounts.some((mount) => /^r?(shared|slave)$/.test(mount.Propagation))
+  return {
+    ociVersion: '1.0.2',
+    process,
+    root: { path: inputs.root.path, readonly: hostConfig.ReadonlyRootfs },
+    ...(privateUts ? { hostname: config.Hostname } : {}),
+    mounts: ociMounts(inputs),
+    ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
+    linux: {
+      namespaces: namespacesOf(inputs),
+      resources: { ...ociResources(hostConfig), devices: rules },
+      cgroupsPath: cgroupsPathOf(record, inputs.cgroupParent),
+      ...(nodes.length === 0 ? {} : { devices: nodes }),
+      ...(Object.keys(sysctl).length === 0 ? {} : { sysctl }),
+      ...(seccomp === undefined ? {} : { seccomp }),
+      maskedPaths: hostConfig.MaskedPaths ?? (hostConfig.Privileged ? [] : maskedPaths),
+      readonlyPaths: hostConfig.ReadonlyPaths ?? (hostConfig.Privileged ? [] : readonlyPaths),
+      ...(propagation ? { rootfsPropagation: 'rshared' } : {}),
+    },
+  }
+}
+
+/** Where the container's cgroup is, below each controller's mount point. */
+export function cgroupsPathOf(record: ContainerRecord, parent: string): string {
+  const given = record.hostConfig.CgroupParent === '' ? parent : record.hostConfig.CgroupParent
+  return `/${given}/${record.id}`.replace(/\/+/g, '/')
+}
+
+/** Environment as the process gets it: defaults, links, then the container's own. */
+export function environmentOf(record: ContainerRecord, linkEnv: readonly string[], tty: boolean): string[] {
+  const base = [defaultPath, `HOSTNAME=${record.config.Hostname}`, ...(tty ? ['TERM=xterm'] : []), ...linkEnv]
+  return replaceEnv(base, record.config.Env ?? [])
+}
+
+/** `overrides` win; an entry without `=` removes the variable. */
+export function replaceEnv(base: readonly string[], overrides: readonly string[]): string[] {
+  const result = new Map(base.map((entry) => [entry.split('=')[0] ?? '', entry]))
+  for (const entry of overrides) {
+    const name = entry.split('=')[0] ?? ''
+    if (entry.includes('=')) result.set(name, entry)
+    else result.delete(name)
+  }
+  return [...result.values()]
+}
+
+function containerProcess(inputs: SpecInputs): OciProcess {
+  const { record, root } = inputs
+  const { config, hostConfig } = record
+  const capabilities = capabilitiesOf({
+    add: hostConfig.CapAdd, drop: hostConfig.CapDrop, privileged: hostConfig.Privileged,
+  })
+  const user = lookUpUser(root, config.User, hostConfig.GroupAdd ?? [])
+  const security = securityOf(hostConfig)
+  const command = [record.path, ...record.args]
+  const [height = 0, width = 0] = hostConfig.ConsoleSize ?? []
+  const ulimits = new Map(
+    [...inputs.defaultUlimits, ...(hostConfig.Ulimits ?? [])].map((limit) => [limit.Name, limit]))
+  const rlimits = [...ulimits.values()].map((limit) => ({
+    type: `RLIMIT_${limit.Name.toUpperCase()}`, hard: limit.Hard, soft: limit.Soft,
+  }))
+  const apparmor = apparmorProfile(security.apparmor, hostConfig.Privileged)
+  return {
+    terminal: config.Tty,
+    ...(config.Tty && height > 0 && width > 0 ? { consoleSize: { height, width } } : {}),
+    user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
+    args: inputs.initPath === '' ? command : [initInside, '--', ...command],
+    env: environmentOf(record, inputs.linkEnv, config.Tty),
+    cwd: config.WorkingDir === '' ? '/' : config.WorkingDir,
+    capabilities: processCapabilities(capabilities, user.uid),
+    ...(rlimits.length === 0 ? {} : { rlimits }),
+    noNewPrivileges: security.noNewPrivileges,
+    ...(apparmor === '' ? {} : { apparmorProfile: apparmor }),
+    oomScoreAdj: hostConfig.OomScoreAdj,
+  }
+}
+
+/** A user other than root keeps the bounding set only, as the engine has it. */
+export function processCapabilities(names: readonly string[], uid: number): OciProcess['capabilities'] {
+  return uid === 0
+    ? { bounding: names, effective: names, permitted: names }
+    : { bounding: names, effective: [], permitted: [] }
+}
+
+function apparmorProfile(given: string, privileged: boolean): string {
+  const enabled = existsSync('/sys/kernel/security/apparmor')
+  if (!enabled) return ''
+  return given === '' && privileged ? 'unconfined' : given
+}
+
+function seccompOf(record: ContainerRecord, capabilities: readonly string[]): OciSeccomp | undefined {
+  const { seccomp } = securityOf(record.hostConfig)
+  if (record.hostConfig.Privileged && seccomp === '') return undefined
+  if (seccomp === 'unconfined') return undefined
+  if (seccomp === '' || seccomp === 'builtin') return defaultSeccomp(capabilities)
+  return parseSeccomp(seccomp, capabilities)
+}
+
+function namespacesOf(inputs: SpecInputs): readonly OciNamespace[] {
+  const { hostConfig } = inputs.record
+  const namespaces: OciNamespace[] = [{ type: 'mount' }]
+  if (inputs.netnsPath !== '') namespaces.push({ type: 'network', path: inputs.netnsPath })
+  if (hostConfig.UTSMode !== 'host') namespaces.push({ type: 'uts' })
+  if (inputs.pidPid > 0) namespaces.push({ type: 'pid', path: `/proc/${inputs.pidPid}/ns/pid` })
+  else if (hostConfig.PidMode !== 'host') namespaces.push({ type: 'pid' })
+  if (inputs.ipcPid > 0) namespaces.push({ type: 'ipc', path: `/proc/${inputs.ipcPid}/ns/ipc` })
+  else if (hostConfig.IpcMode !== 'host') namespaces.push({ type: 'ipc' })
+  const cgroup = hostConfig.CgroupnsMode === '' ? defaultCgroupns(hostConfig.Privileged) : hostConfig.CgroupnsMode
+  if (cgroup === 'private') namespaces.push({ type: 'cgroup' })
+  return namespaces
+}
+
+/** Private on cgroup v2 (host for privileged ones on v1), as the engine's default is. */
+export function defaultCgroupns(privileged: boolean): 'private' | 'host' {
+  return cgroupLayout().version === 2 && !privileged ? 'private' : 'host'
+}
+
+/**
+ * net.* was written by the network room when it made the namespace; in the host's namespace it
+ * stays here, so that the runtime refuses it in its own words.
+ */
+function specSysctls(inputs: SpecInputs): Readonly<Record<string, string>> {
+  const given = Object.entries(inputs.record.hostConfig.Sysctls ?? {})
+  const kept = given.filter(([key]) => !key.startsWith('net.') || inputs.netnsPath === '')
+  return Object.fromEntries(kept)
+}
+
+/** Refuses --init where no static init program is installed. */
+export function initProgram(candidates: readonly string[]): string {
+  const found = candidates.find((path) => existsSync(path))
+  if (found !== undefined) return found
+  throw new Refusal('internal',
+    'no init program for --init on this machine: install the Debian package tini ' +
+    `(looked for ${candidates.join(', ')})`)
+}
+
