@@ -10,17 +10,18 @@ const names = new Map<number, string>()
 for (const [name, value] of Object.entries(constants.errno)) {
   if (!names.has(value)) names.set(value, name)
 }
-/** Numbers that occur on the kernel's network interfaces and that Node's table leaves out. */
+/** Numbers that occur on the kernel's network interfaces and that Node's table lacks or calls otherwise. */
 for (const [value, name] of [
   [49, 'EUNATCH'],
   [61, 'ENODATA'],
   [93, 'EPROTONOSUPPORT'],
+  [95, 'EOPNOTSUPP'],
   [94, 'ESOCKTNOSUPPORT'],
   [96, 'EPFNOSUPPORT'],
   [108, 'ESHUTDOWN'],
   [524, 'ENOTSUPP'],
 ] as const) {
-  if (!names.has(value)) names.set(value, name)
+  names.set(value, name)
 }
 
 /** The name of an errno: 2 → ENOENT; numbers without one become `E524`. */

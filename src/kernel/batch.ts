@@ -1,0 +1,107 @@
+/**
+ * One container attach as two bursts: the pair on the host, then everything inside.
+ *
+ * The shape is measured: the peer is born in the target namespace under its final name, so nothing
+ * is moved or renamed (each would cost an RCU wait); what is inside goes out in one send. If
+ * anything is refused the pair is deleted again.
+ */
+import { newAddress, indexOf } from './address.ts'
+import { findLinkOn } from './link.ts'
+import { KernelError } from './error.ts'
+import { changeLinkMessage, changePortMessage, deleteLinkMessage, newVeth } from './linkmessages.ts'
+import { withRoute, type NetlinkSocket } from './netlink.ts'
+import { inNetns, type Netns } from './netns.ts'
+import { newRoute } from './route.ts'
+import { writeSysctl } from './sysctl.ts'
+import { announce } from './announce.ts'
+
+export interface VethAttachment {
+  /** Host end. */
+  readonly name: string
+  /** Bridge of the host namespace. */
+  readonly master: string
+  readonly alias: string
+  readonly mtu?: number
+  readonly hairpin: boolean
+  readonly isolated?: boolean
+  readonly peer: {
+    readonly name: string
+    readonly mac: string
+  } & ContainerSide
+}
+
+/** What is set inside the container's namespace once its link exists. */
+export interface ContainerSide {
+  /** With prefix length, either family. */
+  readonly addresses: readonly string[]
+  /** In order; a gateway off the link's prefixes needs its own link route first. */
+  readonly routes: readonly {
+    readonly destination: string
+    readonly gateway?: string
+    readonly metric?: number
+  }[]
+  /** Written before the link comes up: disable_ipv6, accept_ra, arp settings. */
+  readonly sysctls: readonly { readonly key: string; readonly value: string }[]
+}
+
+export interface AttachedVeth {
+  readonly hostIndex: number
+  readonly peerIndex: number
+}
+
+/** Makes one endpoint; all or nothing. */
+export function attachVeth(host: Netns, inside: Netns, attachment: VethAttachment): AttachedVeth {
+  return withRoute(host, (socket) => {
+    const made = makePair(socket, inside, attachment)
+    try {
+      const hairpin = changePortMessage(
+        attachment.name,
+        { hairpin: attachment.hairpin, ...isolation(attachment) },
+        attachment.alias,
+      )
+      socket.request(hairpin)
+      configureInside(inside, attachment.peer.name, made.peerIndex, attachment.peer)
+      return made
+    } catch (error) {
+      socket.send([deleteLinkMessage(attachment.name)])
+      throw error
+    }
+  })
+}
+
+/** Addresses, routes and settings of a link that exists inside `ns`, one burst; lo comes up too. */
+export function configureInside(ns: Netns, name: string, index: number, side: ContainerSide): void {
+  inNetns(ns, () => {
+    for (const { key, value } of side.sysctls) writeSysctl(ns, key, value)
+    withRoute(ns, (socket) =>
+      socket.request(
+        changeLinkMessage('lo', { up: true }),
+        changeLinkMessage(name, { up: true }),
+        ...side.addresses.map((address) => newAddress(index, name, address)),
+        ...side.routes.map((route) => newRoute(index, { ...route, link: name })),
+      ),
+    )
+    announce(ns, index, side.addresses)
+  })
+}
+
+function makePair(socket: NetlinkSocket, inside: Netns, attachment: VethAttachment): AttachedVeth {
+  const { name, master, mtu, peer } = attachment
+  const attempted = `attach ${name} to ${master}`
+  const masterIndex = indexOf(socket, master, attempted)
+  const size = mtu === undefined ? {} : { mtu }
+  socket.request(
+    newVeth(
+      name,
+      { ...size, masterIndex, up: true },
+      { ...size, name: peer.name, mac: peer.mac, netnsFd: inside.fd },
+    ),
+  )
+  const link = findLinkOn(socket, name)
+  if (link === undefined) throw new KernelError('RTM_GETLINK', 19, attempted, 'it vanished at once')
+  return { hostIndex: link.index, peerIndex: link.linkIndex }
+}
+
+function isolation({ isolated }: VethAttachment): { readonly isolated?: boolean } {
+  return isolated === undefined ? {} : { isolated }
+}
