@@ -12,6 +12,7 @@ import { messageOf } from '../base/refusal.ts'
 import { warmThreads } from '../kernel/netns.ts'
 import { SandboxNames } from './dns.ts'
 import { Holdings } from './holdings.ts'
+import { PortHolder } from './ports.ts'
 import { formatMark, markOf } from './process-identity.ts'
 import { serveControl } from './server.ts'
 import { Stdio } from './stdio.ts'
@@ -35,7 +36,7 @@ async function main(socketPath: string, pidPath: string): Promise<void> {
   const stdio = await Stdio.start({ attachSocketPath: `${socketPath}.io`, stallMs: attacherStallMs }, fail)
   await warmThreads()
   const names = new SandboxNames()
-  const holdings = new Holdings(stdio, names, { hold: () => undefined, release: () => undefined })
+  const holdings = new Holdings(stdio, names, new PortHolder())
   let idle: NodeJS.Timeout | undefined
   const end = () => {
     names.close()
