@@ -3,7 +3,7 @@
  * another room and renders; it decides nothing.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Duplex } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import type { Decoder } from './decode.ts'
 
 /** An API version as a number that compares: 1.41 → 141, 1.5 → 105. */
@@ -19,8 +19,9 @@ export interface ApiRequest {
   json<T>(decoder: Decoder<T>): Promise<T>
   /** True when the request carries no body at all. */
   readonly bodyless: boolean
-  /** For streams: tar uploads, attach without upgrade. */
   readonly raw: IncomingMessage
+  /** The body as bytes, for tar uploads; read it or `json`, not both. */
+  readonly body: Readable
   readonly response: ServerResponse
   /** Decoded X-Registry-Auth, if any. */
   readonly registryAuth: Readonly<Record<string, string>> | undefined
@@ -28,7 +29,8 @@ export interface ApiRequest {
   readonly wantsUpgrade: boolean
   /**
    * Takes the connection over: 101 with an upgrade, else 200 with a raw stream. The duplex
-   * begins with what the client had sent already; half-close is kept.
+   * begins with what the client had sent already; half-close is kept. Only for the paths that
+   * `hijackable` of server.ts names, or when the client asked for an upgrade.
    */
   hijack(contentType: string): Duplex
   /** Fires when the client has gone away. */

@@ -1,0 +1,85 @@
+/**
+ * The body of a request: bytes with a bound, then JSON with Docker's checks of Content-Type.
+ *
+ * A request that switches protocols is a special case: Node hands over the socket behind the
+ * headers, so the body's Content-Length bytes are taken from it here, wherever they are: in the
+ * same packet, later, or glued to what already belongs to the stream.
+ */
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Socket } from 'node:net'
+import { Readable } from 'node:stream'
+import { Refusal } from '../base/refusal.ts'
+import type { Decoder } from './decode.ts'
+import { BodyTooLarge } from './errors.ts'
+import { parseJson } from './json.ts'
+
+/** More than any JSON body of the API; a bound against a client that never stops. */
+const jsonBytesMax = 64 * 1024 * 1024
+
+/** True when the request carries no body at all. */
+export function isBodyless(headers: IncomingHttpHeaders): boolean {
+  return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
+}
+
+/** Reads and decodes; no body and no Content-Type count as an empty object. */
+export async function readJson<T>(
+  body: Readable, headers: IncomingHttpHeaders, decoder: Decoder<T>,
+): Promise<T> {
+  const bodyless = isBodyless(headers)
+  const type = headers['content-type'] ?? ''
+  if (type === '' && bodyless) return decoder.decode(undefined, '')
+  if (type === '') {
+    throw new Refusal('invalid', 'malformed Content-Type header (): mime: no media type')
+  }
+  if (type.split(';')[0]?.trim().toLowerCase() !== 'application/json') {
+    throw new Refusal('invalid', `unsupported Content-Type header (${type}): must be 'application/json'`)
+  }
+  if (bodyless) return decoder.decode(undefined, '')
+  return decoder.decode(parseJson(await readText(body, headers)), '')
+}
+
+async function readText(body: Readable, headers: IncomingHttpHeaders): Promise<string> {
+  if (Number(headers['content-length'] ?? 0) > jsonBytesMax) throw new BodyTooLarge(jsonBytesMax)
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of body) {
+    if (!Buffer.isBuffer(chunk)) throw new TypeError('the body is not a stream of bytes')
+    bytes += chunk.length
+    if (bytes > jsonBytesMax) throw new BodyTooLarge(jsonBytesMax)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** The first `bytes` bytes of a socket as a stream of their own; what follows stays in it. */
+export function takeBody(socket: Socket, bytes: number): Readable {
+  return Readable.from(take(socket, bytes), { objectMode: false })
+}
+
+async function* take(socket: Socket, bytes: number): AsyncGenerator<Buffer> {
+  let left = bytes
+  while (left > 0) {
+    const ready = Math.min(left, socket.readableLength)
+    const chunk: unknown = ready > 0 ? socket.read(ready) : null
+    if (Buffer.isBuffer(chunk)) {
+      left -= chunk.length
+      yield chunk
+    } else if (socket.readableEnded || socket.destroyed) {
+      return // the JSON parser says «unexpected EOF»
+    } else {
+      await readable(socket)
+    }
+  }
+}
+
+function readable(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      for (const event of events) socket.off(event, done)
+      resolve()
+    }
+    const events = ['readable', 'end', 'close'] as const
+    for (const event of events) socket.on(event, done)
+    socket.read(0) // asks for more, and for 'end'
+  })
+}

@@ -1,0 +1,32 @@
+/** From what was thrown to what the client reads: the status, and `{"message": "…"}`. */
+import { Refusal, messageOf, type RefusalKind } from '../base/refusal.ts'
+
+const statuses: Readonly<Record<RefusalKind, number>> = {
+  notModified: 304,
+  invalid: 400,
+  unauthorized: 401,
+  forbidden: 403,
+  notFound: 404,
+  conflict: 409,
+  internal: 500,
+  notImplemented: 501,
+  unavailable: 503,
+}
+
+/** A body beyond what this server reads; the connection cannot be used any further. */
+export class BodyTooLarge extends Refusal {
+  constructor(bytesMax: number) {
+    super('invalid', `request body too large: at most ${bytesMax} bytes are read`)
+  }
+}
+
+/** The HTTP status of whatever was thrown. */
+export function statusOf(error: unknown): number {
+  if (error instanceof BodyTooLarge) return 413
+  return error instanceof Refusal ? statuses[error.kind] : 500
+}
+
+/** The error body of the API. */
+export function errorBody(error: unknown): { readonly message: string } {
+  return { message: messageOf(error) }
+}
