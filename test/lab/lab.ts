@@ -37,6 +37,8 @@ export interface EngineOptions {
   readonly flags?: readonly string[]
   /** Load `busybox:latest` before the test begins (default true). */
   readonly busybox?: boolean
+  /** Name of the network namespace to live in (`ip netns add`); default: where the test is. */
+  readonly netns?: string
 }
 
 /** Debian's dockerd, unpacked for the tests or installed; undefined when there is none. */
@@ -81,9 +83,12 @@ export class Lab {
       '--exec-root', join(this.folder, 'run'), '--pidfile', join(this.folder, 'pid'), ...flags,
     ]
     const dockerd = this.#options.engine === 'dockerd'
-    const [program, args] = dockerd
-      ? [dockerdPath() ?? 'dockerd', ['--storage-driver', 'overlay2', ...roots]]
-      : [join(root, 'portolan'), ['daemon', ...roots]]
+    const command = dockerd
+      ? [dockerdPath() ?? 'dockerd', '--storage-driver', 'overlay2', ...roots]
+      : [join(root, 'portolan'), 'daemon', ...roots]
+    const { netns } = this.#options
+    // nsenter and not `ip netns exec`: that one mounts a new sysfs and hides the cgroups.
+    const [program = '', ...args] = netns === undefined ? command : ['nsenter', `--net=/run/netns/${netns}`, ...command]
     const log = openSync(this.logPath, 'a')
     const path = `${join(debian, 'usr/bin')}:${join(debian, 'usr/sbin')}`
     const libraries = `${join(debian, 'usr/lib/x86_64-linux-gnu')}:${join(debian, 'lib/x86_64-linux-gnu')}`

@@ -1,0 +1,167 @@
+/**
+ * `npm run bench -- attach`: Portolan and Debian's dockerd in turn, by API, in one interleaved
+ * run; each in a network namespace of its own, on the same machine under the same load.
+ *
+ * Prints medians in ms and the ratio. Compare ratios of one run, never times of two.
+ */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { readFileSync, readdirSync } from 'node:fs'
+import { loadavg } from 'node:os'
+import { Lab, dockerdPath } from '../test/lab/lab.ts'
+
+const rounds = 30
+const manyEndpoints = 300
+
+type Measure = 'network create' | 'connect' | 'connect, 1 port' | 'disconnect' | 'run -d, 1 port'
+/** At most this share of dockerd's median. */
+const targets: Readonly<Record<Measure, number>> = {
+  'network create': 0.15,
+  connect: 0.15,
+  'connect, 1 port': 0.3,
+  disconnect: 0.2,
+  'run -d, 1 port': 0.6,
+}
+
+interface Peer {
+  readonly name: string
+  readonly lab: Lab
+  readonly samples: Map<Measure, number[]>
+}
+
+async function call(lab: Lab, method: string, path: string, body?: object): Promise<unknown> {
+  const answer = await lab.api(method, path, body)
+  assert.ok(answer.status < 400, `${method} ${path}: ${answer.status} ${answer.text}`)
+  return answer.json
+}
+
+function idOf(answer: unknown): string {
+  assert.ok(typeof answer === 'object' && answer !== null && 'Id' in answer)
+  return String(answer.Id)
+}
+
+async function timed<T>(peer: Peer, measure: Measure, work: () => Promise<T>): Promise<T> {
+  const start = process.hrtime.bigint()
+  const result = await work()
+  const ms = Number(process.hrtime.bigint() - start) / 1e6
+  peer.samples.set(measure, [...(peer.samples.get(measure) ?? []), ms])
+  return result
+}
+
+const sleeper = { Image: 'busybox', Cmd: ['sleep', '1d'], StopSignal: 'SIGKILL' }
+const published = (port: number) => ({ ExposedPorts: { '80/tcp': {} }, PortBindings: { '80/tcp': [{ HostPort: String(port) }] } })
+
+/** What one round measures, on one engine. */
+async function round(peer: Peer, index: number): Promise<void> {
+  const { lab } = peer
+  const name = `net${index}`
+  await timed(peer, 'network create', () => call(lab, 'POST', '/networks/create', { Name: name }))
+  await timed(peer, 'connect', () => call(lab, 'POST', `/networks/${name}/connect`, { Container: 'plain' }))
+  await timed(peer, 'disconnect', () => call(lab, 'POST', `/networks/${name}/disconnect`, { Container: 'plain' }))
+  await timed(peer, 'connect, 1 port', () => call(lab, 'POST', `/networks/${name}/connect`, { Container: 'ported' }))
+  await call(lab, 'POST', `/networks/${name}/disconnect`, { Container: 'ported' })
+  const id = await timed(peer, 'run -d, 1 port', async () => {
+    const { ExposedPorts, PortBindings } = published(20000 + index)
+    const made = idOf(await call(lab, 'POST', '/containers/create', { ...sleeper, ExposedPorts, HostConfig: { PortBindings } }))
+    await call(lab, 'POST', `/containers/${made}/start`)
+    return made
+  })
+  await call(lab, 'DELETE', `/containers/${id}?force=1`)
+  await call(lab, 'DELETE', `/networks/${name}`)
+}
+
+async function prepare(name: string, engine: 'portolan' | 'dockerd'): Promise<Peer> {
+  const netns = `bench-${engine}`
+  const lab = await Lab.start(undefined, { engine, netns })
+  for (const [container, extra] of [['plain', {}], ['ported', published(19999)]] as const) {
+    const { ExposedPorts, PortBindings } = { ExposedPorts: {}, PortBindings: {}, ...extra }
+    await call(lab, 'POST', `/networks/create`, { Name: `home-${container}`, Internal: true })
+    const HostConfig = { NetworkMode: `home-${container}`, PortBindings }
+    await call(lab, 'POST', `/containers/create?name=${container}`, { ...sleeper, ExposedPorts, HostConfig })
+    await call(lab, 'POST', `/containers/${container}/start`)
+  }
+  return { name, lab, samples: new Map() }
+}
+
+const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
+
+/** User and system time of our processes and the children they waited for, ms. */
+function cpuMs(lab: Lab): number {
+  let ticks = 0
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    const command = safely(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8'))
+    if (!command.includes(lab.folder) || !/main\.ts|keeper/.test(command)) continue
+    const fields = safely(() => readFileSync(`/proc/${pid}/stat`, 'utf8')).replace(/^.*\) /, '').split(' ')
+    ticks += fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0)
+  }
+  return ticks * 10 // USER_HZ is 100 on every Linux that Node runs on
+}
+
+function safely(read: () => string): string {
+  try {
+    return read()
+  } catch {
+    return '' // the process ended while we looked
+  }
+}
+
+/** CPU of 40 attaches on an empty network, then with 300 endpoints on it. */
+async function cpuWithManyEndpoints(lab: Lab): Promise<[number, number]> {
+  await call(lab, 'POST', '/networks/create', { Name: 'many', IPAM: { Config: [{ Subnet: '10.99.0.0/16' }] } })
+  const attaches = 40
+  const measure = async () => {
+    const before = cpuMs(lab)
+    for (let i = 0; i < attaches; i++) {
+      await call(lab, 'POST', '/networks/many/connect', { Container: 'plain' })
+      await call(lab, 'POST', '/networks/many/disconnect', { Container: 'plain' })
+    }
+    return (cpuMs(lab) - before) / attaches
+  }
+  const first = await measure()
+  for (let i = 0; i < manyEndpoints; i++) {
+    const id = idOf(await call(lab, 'POST', '/containers/create', { ...sleeper, HostConfig: { NetworkMode: 'many' } }))
+    await call(lab, 'POST', `/containers/${id}/start`)
+  }
+  return [first, await measure()]
+}
+
+export async function main(args: readonly string[]): Promise<void> {
+  const withDockerd = dockerdPath() !== undefined
+  const peers: Peer[] = []
+  try {
+    for (const engine of ['portolan', ...(withDockerd ? ['dockerd' as const] : [])] as const) {
+      execFileSync('ip', ['netns', 'add', `bench-${engine}`])
+      execFileSync('ip', ['-n', `bench-${engine}`, 'link', 'set', 'lo', 'up'])
+      peers.push(await prepare(engine, engine))
+    }
+    console.log(`load ${loadavg().map((l) => l.toFixed(1)).join(' ')}, ${rounds} rounds, interleaved`)
+    for (let index = 0; index < rounds; index++) {
+      for (const peer of index % 2 === 0 ? peers : [...peers].reverse()) await round(peer, index)
+    }
+    console.log(`load ${loadavg().map((l) => l.toFixed(1)).join(' ')} at the end; medians in ms`)
+    report(peers)
+    const [ours] = peers
+    if (args.includes('--many') && ours !== undefined) {
+      const [first, last] = await cpuWithManyEndpoints(ours.lab)
+      console.log(`CPU per attach and detach: ${first.toFixed(1)} ms empty, ${last.toFixed(1)} ms with ${manyEndpoints} endpoints: ${(last / first).toFixed(2)}`)
+    }
+  } finally {
+    for (const { lab } of peers) {
+      const ids = (await lab.docker('ps', '-aq')).out.split('\n').filter((id) => id !== '')
+      if (ids.length > 0) await lab.docker('rm', '-f', ...ids)
+      await lab.stop()
+    }
+  }
+}
+
+function report(peers: readonly Peer[]): void {
+  const [ours, theirs] = peers
+  for (const [measure, target] of Object.entries(targets)) {
+    const of = (peer: Peer | undefined) =>
+      median([...(peer?.samples ?? [])].find(([name]) => name === measure)?.[1] ?? [])
+    const [a, b] = [of(ours), of(theirs)]
+    const ratio = a / b
+    const verdict = Number.isNaN(ratio) ? '' : `  ratio ${ratio.toFixed(3)} (at most ${target}) ${ratio <= target ? 'ok' : 'TOO SLOW'}`
+    console.log(`${measure.padEnd(18)} portolan ${a.toFixed(1).padStart(7)}  dockerd ${b.toFixed(1).padStart(7)}${verdict}`)
+  }
+}
