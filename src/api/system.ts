@@ -1,0 +1,165 @@
+/** The engine itself: ping, version, info, disk usage, login; and what it does not offer. */
+import { Refusal } from '../base/refusal.ts'
+import * as d from './decode.ts'
+import { renderInfo, type SystemFacts } from './system-info.ts'
+import type { ApiRequest, Reply, Route } from './route.ts'
+import { engineVersion, newestVersion, oldestVersion } from './version.ts'
+
+/** What `docker system df` adds up; each part as its own list shows it. */
+export interface DiskUsage {
+  readonly layersBytes: number
+  readonly images: readonly unknown[]
+  readonly containers: readonly unknown[]
+  readonly volumes: readonly unknown[]
+}
+
+export interface SystemVerbs {
+  facts(): SystemFacts
+  /** Only the parts named; all when none is. */
+  diskUsage(parts: ReadonlySet<string>): Promise<DiskUsage>
+  /** Tries the credentials; refuses with 401. Answers the registry's identity token, or ''. */
+  login(credentials: Credentials): Promise<string>
+}
+
+const credentials = d.struct('AuthConfig', {
+  username: d.string,
+  password: d.string,
+  serveraddress: d.string,
+  identitytoken: d.string,
+}, 'registry.AuthConfig')
+
+export type Credentials = d.Decoded<typeof credentials>
+
+export function systemRoutes(system: SystemVerbs): readonly Route[] {
+  const json = (render: () => unknown) => async (): Promise<Reply> => ({ status: 200, json: render() })
+  return [
+    { method: 'HEAD', pattern: '/_ping', handle: ping },
+    { method: 'GET', pattern: '/_ping', handle: ping },
+    { method: 'GET', pattern: '/version', handle: json(() => renderVersion(system.facts())) },
+    { method: 'GET', pattern: '/info', handle: json(() => renderInfo(system.facts())) },
+    { method: 'GET', pattern: '/system/df', handle: (request) => diskUsage(system, request) },
+    { method: 'POST', pattern: '/auth', handle: (request) => login(system, request) },
+    { method: 'GET', pattern: '/plugins', handle: json(() => []) },
+    // `docker system prune` asks for it, whether there is a builder or not.
+    { method: 'POST', pattern: '/build/prune', handle: json(() => ({ CachesDeleted: null, SpaceReclaimed: 0 })) },
+    ...notOffered(),
+    ...swarmRoutes(),
+  ]
+}
+
+/** Clients negotiate by these headers; HEAD has no body, Node sees to that. */
+async function ping(request: ApiRequest): Promise<undefined> {
+  request.response.writeHead(200, {
+    'Builder-Version': '1', // BuildKit is 2; with 1 the client sends /build and reads our sentence
+    Swarm: 'inactive',
+    'Cache-Control': 'no-cache, no-store, must-revalidate',
+    Pragma: 'no-cache',
+    'Content-Type': 'text/plain; charset=utf-8',
+    'Content-Length': request.method === 'HEAD' ? 0 : 2,
+  })
+  request.response.end(request.method === 'HEAD' ? undefined : 'OK')
+  return undefined
+}
+
+function renderVersion(facts: SystemFacts): unknown {
+  const { machine, containerd, runc } = facts
+  const common = { GitCommit: facts.commit, KernelVersion: machine.kernelVersion, BuildTime: facts.buildTime }
+  const platform = { Os: 'linux', Arch: machine.goArchitecture }
+  const runtime = process.version
+  return {
+    Platform: { Name: 'Portolan' },
+    Version: engineVersion,
+    ApiVersion: newestVersion,
+    MinAPIVersion: oldestVersion,
+    ...common,
+    GoVersion: runtime,
+    ...platform,
+    ...(facts.experimental ? { Experimental: true } : {}),
+    Components: [
+      {
+        Name: 'Engine',
+        Version: engineVersion,
+        Details: {
+          ApiVersion: newestVersion, MinAPIVersion: oldestVersion, ...common, ...platform,
+          GoVersion: runtime, Experimental: String(facts.experimental),
+        },
+      },
+      { Name: 'containerd', Version: containerd.version, Details: { GitCommit: containerd.commit } },
+      { Name: 'runc', Version: runc.version, Details: { GitCommit: runc.commit } },
+    ],
+  }
+}
+
+const usageParts = ['container', 'image', 'volume', 'build-cache']
+
+async function diskUsage(system: SystemVerbs, { query, version }: ApiRequest): Promise<Reply> {
+  const asked = query.getAll('type')
+  for (const part of asked) {
+    if (!usageParts.includes(part)) throw new Refusal('invalid', `unknown object type: ${part}`)
+  }
+  const parts = new Set(asked.length === 0 ? usageParts : asked)
+  const usage = await system.diskUsage(parts)
+  const shown = (part: string, list: readonly unknown[]) => (parts.has(part) ? list : null)
+  const legacy = version < 142 ? { BuilderSize: 0 } : {}
+  const json = {
+    LayersSize: usage.layersBytes,
+    Images: shown('image', usage.images),
+    Containers: shown('container', usage.containers),
+    Volumes: shown('volume', usage.volumes),
+    BuildCache: shown('build-cache', []),
+    ...legacy,
+  }
+  return { status: 200, json }
+}
+
+async function login(system: SystemVerbs, request: ApiRequest): Promise<Reply> {
+  const identityToken = await system.login(await request.json(credentials))
+  return { status: 200, json: { Status: 'Login Succeeded', IdentityToken: identityToken } }
+}
+
+/** A sentence is better than «page not found» for what people do try. */
+function notOffered(): readonly Route[] {
+  const refuse = (method: Route['method'], pattern: string, sentence: string): Route =>
+    ({ method, pattern, handle: async () => { throw new Refusal('notImplemented', sentence) } })
+  const build = 'this engine does not build images: build elsewhere, then docker load or docker pull'
+  const plugins = 'this engine has no plugins to install: network and volume drivers are built in'
+  return [
+    refuse('POST', '/build', build),
+    refuse('POST', '/build/cancel', build),
+    refuse('POST', '/session', build),
+    refuse('POST', '/grpc', build),
+    refuse('POST', '/plugins/{action…}', plugins),
+    refuse('DELETE', '/plugins/{name…}', plugins),
+    { method: 'GET', pattern: '/plugins/privileges', handle: async () => { throw new Refusal('notImplemented', plugins) } },
+    {
+      method: 'GET', pattern: '/plugins/{name…}', async handle({ params }) {
+        const name = (params['name'] ?? '').replace(/\/json$/, '')
+        throw new Refusal('notFound', `plugin "${name}" not found`)
+      },
+    },
+    refuse('POST', '/swarm/init', 'this engine runs on one host: swarm mode is not offered'),
+    refuse('POST', '/swarm/join', 'this engine runs on one host: swarm mode is not offered'),
+    refuse('POST', '/containers/{name…}/checkpoints', 'checkpoints are not offered'),
+    refuse('GET', '/containers/{name…}/checkpoints', 'checkpoints are not offered'),
+  ]
+}
+
+const notManager = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" ' +
+  'to connect this node to swarm and try again.'
+
+function swarmRoutes(): readonly Route[] {
+  const handle = async () => { throw new Refusal('unavailable', notManager) }
+  const methods = ['GET', 'POST', 'DELETE'] as const
+  const resources = ['swarm', 'nodes', 'services', 'tasks', 'secrets', 'configs']
+  return [
+    {
+      method: 'POST', pattern: '/swarm/leave', async handle() {
+        throw new Refusal('unavailable', 'This node is not part of a swarm')
+      },
+    },
+    ...resources.flatMap((resource) => methods.flatMap((method): Route[] => [
+      { method, pattern: `/${resource}`, handle },
+      { method, pattern: `/${resource}/{rest…}`, handle },
+    ])),
+  ]
+}
