@@ -1,29 +1,66 @@
-/** Names of all sandboxes. */
+/**
+ * Names for all sandboxes: the zones of the networks and a name server in each sandbox.
+ */
+import { Zones } from '../names/zones.ts'
 import type { ResolverSpec, ZoneRecord } from './client.ts'
 import type { ResolverPorts } from './protocol.ts'
+import { SandboxDns } from './sandbox-dns.ts'
 
 export class SandboxNames {
-  readonly #resolvers = new Map<string, ResolverSpec>()
+  readonly #zones = new Zones()
+  readonly #sandboxes = new Map<string, SandboxDns>()
+
+  /** How many sandboxes are served. */
   get sandboxes(): number {
-    return this.#resolvers.size
+    return this.#sandboxes.size
   }
-  setZone(_networkId: string, _name: string, _records: readonly ZoneRecord[]): void {}
+
+  setZone(networkId: string, records: readonly ZoneRecord[]): void {
+    this.#zones.set(networkId, records)
+  }
+
   changeZone(
-    _networkId: string,
-    _name: string,
-    _changed: readonly ZoneRecord[],
-    _removed: readonly string[],
-  ): void {}
-  removeZone(_networkId: string): void {}
-  setResolver(spec: ResolverSpec, ports: ResolverPorts): ResolverPorts {
-    this.#resolvers.set(spec.sandboxId, spec)
-    return ports
+    networkId: string,
+    changed: readonly ZoneRecord[],
+    removed: readonly string[],
+  ): void {
+    this.#zones.change(networkId, changed, removed)
   }
+
+  removeZone(networkId: string): void {
+    this.#zones.remove(networkId)
+  }
+
+  /** Names are answered when this returns. `wanted`: the ports of a keeper before this one. */
+  setResolver(spec: ResolverSpec, wanted: ResolverPorts): ResolverPorts {
+    const running = this.#sandboxes.get(spec.sandboxId)
+    if (running?.isIn(spec.netnsPath)) {
+      running.update(spec)
+      return running.ports
+    }
+    running?.close(false)
+    this.#sandboxes.delete(spec.sandboxId)
+    const sandbox = new SandboxDns(spec, this.#zones, wanted)
+    this.#sandboxes.set(spec.sandboxId, sandbox)
+    return sandbox.ports
+  }
+
   removeResolver(sandboxId: string): void {
-    this.#resolvers.delete(sandboxId)
+    this.#sandboxes.get(sandboxId)?.close(true)
+    this.#sandboxes.delete(sandboxId)
   }
-  keepOnly(_zones: ReadonlySet<string>, resolvers: ReadonlySet<string>): void {
-    for (const id of this.#resolvers.keys()) if (!resolvers.has(id)) this.#resolvers.delete(id)
+
+  /** Closes what is not named. */
+  keepOnly(networkIds: ReadonlySet<string>, sandboxIds: ReadonlySet<string>): void {
+    for (const sandboxId of [...this.#sandboxes.keys()]) {
+      if (!sandboxIds.has(sandboxId)) this.removeResolver(sandboxId)
+    }
+    for (const networkId of [...this.#zones.networkIds]) {
+      if (!networkIds.has(networkId)) this.#zones.remove(networkId)
+    }
   }
-  close(): void {}
+
+  close(): void {
+    for (const sandboxId of [...this.#sandboxes.keys()]) this.removeResolver(sandboxId)
+  }
 }

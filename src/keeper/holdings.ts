@@ -35,10 +35,10 @@ export class Holdings {
   async perform(request: Request): Promise<Answer> {
     switch (request.method) {
       case 'setZone':
-        this.#names.setZone(request.networkId, request.name, request.records)
+        this.#names.setZone(request.networkId, request.records)
         return {}
       case 'changeZone':
-        this.#names.changeZone(request.networkId, request.name, request.changed, request.removed)
+        this.#names.changeZone(request.networkId, request.changed, request.removed)
         return {}
       case 'removeZone':
         this.#names.removeZone(request.networkId)

@@ -33,13 +33,16 @@ async function main(socketPath: string, pidPath: string): Promise<void> {
     process.on(event, (error: unknown) => fail(error))
   }
   // Threads first: one that is born inside a namespace section stays there.
-  const stdio = await Stdio.start({ attachSocketPath: `${socketPath}.io`, stallMs: attacherStallMs }, fail)
+  const attach = { attachSocketPath: `${socketPath}.io`, stallMs: attacherStallMs }
+  const stdio = await Stdio.start(attach, fail)
   await warmThreads()
   const names = new SandboxNames()
-  const holdings = new Holdings(stdio, names, new PortHolder())
+  const ports = new PortHolder()
+  const holdings = new Holdings(stdio, names, ports)
   let idle: NodeJS.Timeout | undefined
   const end = () => {
     names.close()
+    ports.releaseAll()
     for (const path of [socketPath, `${socketPath}.io`, pidPath]) rmSync(path, { force: true })
     process.exit(0)
   }
