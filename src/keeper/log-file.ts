@@ -15,6 +15,7 @@ import {
   type LogStream,
 } from './log-format.ts'
 import { LineCutter } from './log-lines.ts'
+import { RestFile } from './log-rest.ts'
 
 export interface LogFileSpec {
   readonly logPath: string
@@ -25,11 +26,13 @@ export interface LogFileSpec {
 }
 
 const complaintIntervalMs = 60_000
+const noBytes = Buffer.alloc(0)
 
 export class LogFile {
   readonly #spec: LogFileSpec
   readonly #attributes: string
   readonly #cutters = { stdout: new LineCutter(), stderr: new LineCutter() }
+  readonly #rest: RestFile
   #fd: number
   #bytes: number
   #burst = ''
@@ -41,12 +44,17 @@ export class LogFile {
     this.#attributes = attributesJson(spec.logAttributes)
     this.#fd = openSync(spec.logPath, 'a', 0o640)
     this.#bytes = fstatSync(this.#fd).size
+    this.#rest = new RestFile(spec.logPath)
+    const rests = this.#rest.recover(this.#bytes)
+    this.#cutters.stdout.rest = rests?.stdout ?? noBytes
+    this.#cutters.stderr.rest = rests?.stderr ?? noBytes
   }
 
-  /** Whole lines of `data` are in the file when this returns. */
+  /** Whole lines of `data` are in the file when this returns, the rest is beside it. */
   write(stream: LogStream, data: Buffer): void {
     const time = formatLogTime(nowNs())
     this.#cutters[stream].push(data, (text) => this.#entry(text, stream, time))
+    this.#saveRest()
     this.#send()
   }
 
@@ -62,6 +70,7 @@ export class LogFile {
   close(): void {
     if (this.#fd === -1) return
     this.flush()
+    this.#guard('close', () => this.#rest.remove())
     closeSync(this.#fd)
     this.#fd = -1
   }
@@ -75,6 +84,13 @@ export class LogFile {
     const line = encodeLogLine(text, stream, time, this.#attributes)
     this.#burst += line
     if (limit > 0) this.#burstBytes += Buffer.byteLength(line)
+  }
+
+  #saveRest(): void {
+    const rests = { stdout: this.#cutters.stdout.rest, stderr: this.#cutters.stderr.rest }
+    if (rests.stdout.length + rests.stderr.length === 0) return
+    const logBytes = this.#bytes + Buffer.byteLength(this.#burst)
+    this.#guard('write', () => this.#rest.save(logBytes, rests))
   }
 
   #send(): void {

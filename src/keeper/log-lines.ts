@@ -13,6 +13,15 @@ export class LineCutter {
   /** What has no newline yet: always shorter than `partBytesMax`. */
   #rest: Buffer = empty
 
+  get rest(): Buffer {
+    return this.#rest
+  }
+
+  /** Goes on where another cutter was. */
+  set rest(rest: Buffer) {
+    this.#rest = Buffer.from(rest)
+  }
+
   /** Calls `emit` for each whole line (newline included) and each full part in `data`. */
   push(data: Buffer, emit: (text: string) => void): void {
     let from = 0

@@ -148,7 +148,9 @@ test('a keeper that is killed is replaced and the output goes on without a gap',
   const { keeper, stream, paths } = await bench(t)
   const spec = stream()
   await keeper.openStdio(spec)
-  const child = startProgram(spec, 'for i in $(seq 1 400); do echo line $i; sleep 0.005; done')
+  // Two writes for each line: the keeper dies in the middle of one.
+  const script = 'for i in $(seq 1 400); do printf "line "; sleep 0.005; echo $i; done'
+  const child = startProgram(spec, script)
   const exited = once(child, 'exit')
   await sleep(300)
   const first = readMark(paths.pidPath)

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'node:test'
+import fc from 'fast-check'
+import { encodeFrame, FrameReader } from './frames.ts'
+import { LogFile } from './log-file.ts'
+import {
+  attributesJson,
+  encodeLogLine,
+  formatLogTime,
+  logPaths,
+  parseLogLine,
+  parseLogTime,
+} from './log-format.ts'
+import { LineCutter, partBytesMax } from './log-lines.ts'
+
+test('a line is written as Docker writes it', () => {
+  assert.equal(
+    encodeLogLine('a <b> & "c"\n', 'stdout', '2024-01-02T03:04:05.6Z'),
+    '{"log":"a \\u003cb\\u003e \\u0026 \\"c\\"\\n","stream":"stdout","time":"2024-01-02T03:04:05.6Z"}\n',
+  )
+  assert.equal(
+    encodeLogLine('x', 'stderr', 'T', attributesJson({ b: '2', a: '1' })),
+    '{"log":"x","stream":"stderr","attrs":{"a":"1","b":"2"},"time":"T"}\n',
+  )
+})
+
+test('what was written is read back, and broken lines are told from entries', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'grapheme' }), (text) => {
+      const line = encodeLogLine(text, 'stderr', '2024-01-02T03:04:05Z')
+      assert.deepEqual(parseLogLine(line), {
+        log: text,
+        stream: 'stderr',
+        time: '2024-01-02T03:04:05Z',
+      })
+      assert.equal(parseLogLine(line.slice(0, line.length / 2)), undefined)
+    }),
+  )
+})
+
+test('times keep their nanoseconds', () => {
+  assert.equal(formatLogTime(1_700_000_000_123_456_700n), '2023-11-14T22:13:20.1234567Z')
+  assert.equal(formatLogTime(1_700_000_000_000_000_000n), '2023-11-14T22:13:20Z')
+  assert.equal(parseLogTime('2023-11-15T00:13:20.5+02:00'), 1_700_000_000_500_000_000n)
+  assert.equal(parseLogTime('yesterday'), undefined)
+  fc.assert(
+    fc.property(fc.bigInt(0n, 4_000_000_000_000_000_000n), (ns) => {
+      assert.equal(parseLogTime(formatLogTime(ns)), ns)
+    }),
+  )
+})
+
+test('rotated files are read oldest first', () => {
+  assert.deepEqual(logPaths('/c-json.log', 3), ['/c-json.log.2', '/c-json.log.1', '/c-json.log'])
+})
+
+test('lines are cut at newlines and after 16 KiB, and nothing is lost', () => {
+  const cutter = new LineCutter()
+  const lines: string[] = []
+  cutter.push(Buffer.from(`one\n${'x'.repeat(partBytesMax)}\n${'y'.repeat(20_000)}`), (line) =>
+    lines.push(line),
+  )
+  cutter.flush((line) => lines.push(line))
+  assert.deepEqual(
+    lines.map((line) => line.length),
+    [4, partBytesMax, 1, partBytesMax, 20_000 - partBytesMax],
+  )
+  const piece = fc.string({ unit: 'grapheme', maxLength: 40 }).map((text) => text.repeat(300))
+  fc.assert(
+    fc.property(fc.array(fc.oneof(piece, fc.constant('\n'))), fc.integer({ min: 1 }), (texts, step) => {
+      const bytes = Buffer.from(texts.join(''))
+      const all: string[] = []
+      const fresh = new LineCutter()
+      const width = 1 + (step % 40_000)
+      for (let from = 0; from < bytes.length; from += width) {
+        fresh.push(bytes.subarray(from, from + width), (line) => all.push(line))
+      }
+      fresh.flush((line) => all.push(line))
+      assert.equal(all.join('') === bytes.toString(), true)
+      assert.ok(all.every((line) => Buffer.byteLength(line) <= partBytesMax))
+    }),
+    { numRuns: 60 },
+  )
+})
+
+test('a keeper that is killed in the middle of a line leaves it to the next', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'log-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const logPath = join(folder, 'json.log')
+  const spec = { logPath, logMaxBytes: 0, logMaxFiles: 1, logAttributes: {} }
+  const killed = new LogFile(spec)
+  killed.write('stdout', Buffer.from('one\ntw'))
+  killed.write('stderr', Buffer.from('err'))
+  const next = new LogFile(spec)
+  next.write('stdout', Buffer.from('o\n'))
+  next.close()
+  const entries = readFileSync(logPath, 'utf8').trim().split('\n').map(parseLogLine)
+  assert.deepEqual(
+    entries.map((entry) => [entry?.stream, entry?.log]),
+    [
+      ['stdout', 'one\n'],
+      ['stdout', 'two\n'],
+      ['stderr', 'err'],
+    ],
+  )
+})
+
+test('frames arrive as they were sent, however the stream is cut', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(255), fc.uint8Array({ maxLength: 300 })), { maxLength: 8 }),
+      fc.integer({ min: 1, max: 50 }),
+      (sent, width) => {
+        const bytes = Buffer.concat(sent.map(([type, data]) => encodeFrame(type, Buffer.from(data))))
+        const reader = new FrameReader()
+        const received: [number, Uint8Array][] = []
+        for (let from = 0; from < bytes.length; from += width) {
+          for (const frame of reader.push(bytes.subarray(from, from + width))) {
+            received.push([frame.type, new Uint8Array(frame.payload)])
+          }
+        }
+        assert.deepEqual(received, sent.map(([type, data]) => [type, new Uint8Array(data)]))
+      },
+    ),
+  )
+  const huge = Buffer.from([1, 0xff, 0xff, 0xff, 0xff])
+  assert.throws(() => new FrameReader().push(huge), /at most/)
+})
