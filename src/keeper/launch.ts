@@ -25,8 +25,6 @@ export interface KeeperPaths {
 /** A loaded machine needs seconds to start a process; more means that it never will. */
 const startTimeoutMs = 15_000
 const retryIntervalMs = 15
-/** Everything the keeper makes is short-lived: a small nursery saves 15 MB and no time. */
-const memoryOption = '--max-semi-space-size=2'
 /** Asked to end, a keeper closes its sockets and is gone. */
 const endTimeoutMs = 2_000
 
@@ -96,7 +94,7 @@ function spawnDetached(paths: KeeperPaths): () => string | undefined {
   const output = openSync(paths.logPath, 'a', 0o640)
   let ended: string | undefined
   try {
-    const args = [memoryOption, script, '--socket', paths.socketPath, '--pidfile', paths.pidPath]
+    const args = [script, '--socket', paths.socketPath, '--pidfile', paths.pidPath]
     const child = spawn(process.execPath, args, {
       detached: true,
       cwd: '/',

@@ -6,6 +6,7 @@
  * second and tells it everything, which is safer than going on half broken.
  */
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { parseArgs } from 'node:util'
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
@@ -61,6 +62,8 @@ async function main(socketPath: string, pidPath: string): Promise<void> {
       if (!present) idle = setInterval(() => holdings.empty && end(), idleMs)
     },
   })
+  // Node writes it at a regular exit only, which a keeper seldom has; the next one starts faster.
+  flushCompileCache()
   log.info('keeper started', { pid: process.pid, socket: socketPath })
 }
 

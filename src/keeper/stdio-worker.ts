@@ -4,6 +4,7 @@
  * attach connections on a socket of its own.
  */
 import { rmSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
 import { messageOf } from '../base/refusal.ts'
 import { serveAttach } from './attach-server.ts'
@@ -57,3 +58,4 @@ function serve(port: NonNullable<typeof parentPort>): void {
 }
 
 if (parentPort !== null) serve(parentPort)
+flushCompileCache()
