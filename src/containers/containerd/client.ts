@@ -85,6 +85,7 @@ const hasCode = (error: unknown, code: Code): boolean =>
 
 export const isNotFound = (error: unknown): boolean => hasCode(error, Code.NotFound)
 export const isAlreadyExists = (error: unknown): boolean => hasCode(error, Code.AlreadyExists)
+export const isUnimplemented = (error: unknown): boolean => hasCode(error, Code.Unimplemented)
 export const isFailedPrecondition = (error: unknown): boolean =>
   hasCode(error, Code.FailedPrecondition)
 
