@@ -1,6 +1,6 @@
 /**
- * What should be allowed and translated, as data. Compiled to iptables (`iptables.ts`) or to
- * nftables (`nftables.ts`); both offer the same guarantees.
+ * What should be allowed and translated, as data. Compiled to iptables (`compile.ts`) or to
+ * nftables (`nft-compile.ts`); both offer the same guarantees. `open.ts` makes a `Firewall`.
  */
 
 /** What holds for the whole daemon. */
@@ -65,7 +65,10 @@ export interface LinkIntent {
 
 /** The verbs of the firewall writer: one writer, which merges what is waiting into one transaction. */
 export interface Firewall {
-  /** Base chains, forwarding policy; called once at start and by every reconcile. */
+  /**
+   * Base chains, forwarding policy; called once, before all else. What an earlier life left stays
+   * until the first `reconcile`, which is to be called when everything in use was set again.
+   */
   start(): Promise<void>
   setBridge(bridge: BridgeIntent): Promise<void>
   removeBridge(networkId: string): Promise<void>

@@ -10,6 +10,7 @@ import { ReadinessSet } from '../kernel/epoll.ts'
 import { isKernelError } from '../kernel/error.ts'
 import { closeFd } from '../kernel/ffi.ts'
 import { homeNetns } from '../kernel/netns.ts'
+import { tellLocalAddress } from '../kernel/pktinfo.ts'
 import { listenIn } from '../kernel/socket.ts'
 import type { PortHold } from './client.ts'
 import { TcpRelay } from './relay-tcp.ts'
@@ -100,7 +101,9 @@ const shown = (address: string, port: number) =>
 function bindPort(port: PortHold, all: readonly PortHold[]): number {
   const { protocol, hostIp, hostPort } = port
   try {
-    return listenIn(homeNetns(), { protocol, address: hostIp, port: hostPort }).fd
+    const { fd } = listenIn(homeNetns(), { protocol, address: hostIp, port: hostPort })
+    if (protocol === 'udp') tellLocalAddress(fd, hostIp.includes(':') ? 6 : 4)
+    return fd
   } catch (error) {
     throw refusalOf(error, port, all)
   }

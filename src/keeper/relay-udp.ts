@@ -1,13 +1,13 @@
 /**
  * The UDP half of the relay: each client gets a socket of its own towards the container, so that
- * answers find their way back. A flow ends after 90 seconds without a datagram, as in Docker.
+ * answers find their way back, from the address that it had asked. A flow ends after 90 seconds without a datagram, as in Docker.
  */
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
-import { DatagramReceiver, sendDatagrams } from '../kernel/datagrams.ts'
 import type { ReadinessSet } from '../kernel/epoll.ts'
 import { closeFd, libcCalls } from '../kernel/ffi.ts'
 import { homeNetns } from '../kernel/netns.ts'
+import { AddressedDatagrams, type AddressedDatagram } from '../kernel/pktinfo.ts'
 import { connectUdpIn, decodeSocketAddress } from '../kernel/socket.ts'
 import type { PortHold } from './client.ts'
 import { RelaySources } from './relay-sources.ts'
@@ -16,14 +16,16 @@ const idleMs = 90_000
 const sweepMs = 10_000
 /** Clients at once on one port; a new one beyond that is not served until an old one is idle. */
 const flowsMax = 4096
-/** The longest datagram that UDP can carry. */
-const datagramBytesMax = 65_507
+/** Taken from one socket in a turn, so that a flood on it does not starve the others. */
+const datagramsPerTurn = 64
 const MSG_DONTWAIT = 0x40
 
 interface Flow {
   readonly fd: number
   /** The client's raw socket address. */
   readonly client: Buffer
+  /** The address of ours that the client talks to. */
+  readonly local: Buffer
   usedAtMs: number
 }
 
@@ -32,8 +34,7 @@ export class UdpRelay {
   readonly #sources = new RelaySources()
   /** Descriptor of a published port → flows by client. */
   readonly #flows = new Map<number, Map<string, Flow>>()
-  /** 4 MiB, made when the first datagram comes. */
-  #receiver: DatagramReceiver | undefined
+  readonly #datagrams = new AddressedDatagrams()
   #sweep: NodeJS.Timeout | undefined
   readonly #idleMs: number
 
@@ -45,21 +46,19 @@ export class UdpRelay {
 
   /** Takes what waits on the descriptor of a published port. */
   serve(fd: number, hold: PortHold): void {
-    this.#receiver ??= new DatagramReceiver(datagramBytesMax)
-    let received: ReturnType<DatagramReceiver['receive']>
     try {
-      received = this.#receiver.receive(fd)
+      for (let i = 0; i < datagramsPerTurn; i++) {
+        const received = this.#datagrams.receive(fd)
+        if (received === undefined) return
+        const flow = hold.relay ? this.#flow(fd, hold, received) : undefined
+        if (flow === undefined) continue
+        flow.usedAtMs = performance.now()
+        // A datagram that the container does not take now is lost, as datagrams are.
+        libcCalls.send(flow.fd, received.data, received.data.length, MSG_DONTWAIT)
+      }
     } catch (error) {
       // An ICMP error for an earlier answer; the socket itself is fine.
       log.debug('udp relay', { port: hold.hostPort, error: messageOf(error) })
-      return
-    }
-    for (const { data, from } of received) {
-      const flow = hold.relay ? this.#flow(fd, hold, from) : undefined
-      if (flow === undefined) continue
-      flow.usedAtMs = performance.now()
-      // A datagram that the container does not take now is lost, as datagrams are.
-      libcCalls.send(flow.fd, data, data.length, MSG_DONTWAIT)
     }
   }
 
@@ -74,23 +73,23 @@ export class UdpRelay {
     clearInterval(this.#sweep)
   }
 
-  #flow(fd: number, hold: PortHold, from: Buffer): Flow | undefined {
+  #flow(fd: number, hold: PortHold, { from, local }: AddressedDatagram): Flow | undefined {
     const flows = this.#flows.get(fd) ?? new Map<string, Flow>()
     this.#flows.set(fd, flows)
-    const key = from.toString('latin1')
+    const key = flowKey(from, local)
     const known = flows.get(key)
     if (known !== undefined) return known
     if (flows.size >= flowsMax) return undefined
     if (!this.#sources.accepts(hold, decodeSocketAddress(from).address)) return undefined
-    const flow = this.#open(fd, hold, Buffer.from(from))
+    const flow = this.#open(fd, hold, from, local)
     if (flow !== undefined) flows.set(key, flow)
     return flow
   }
 
-  #open(fd: number, hold: PortHold, client: Buffer): Flow | undefined {
+  #open(fd: number, hold: PortHold, client: Buffer, local: Buffer): Flow | undefined {
     try {
       const socket = connectUdpIn(homeNetns(), hold.containerIp, hold.containerPort)
-      const flow: Flow = { fd: socket.fd, client, usedAtMs: performance.now() }
+      const flow: Flow = { fd: socket.fd, client, local, usedAtMs: performance.now() }
       this.#ready.add(socket.fd, () => this.#answer(fd, flow))
       this.#sweep ??= setInterval(() => this.#dropIdle(), Math.min(sweepMs, this.#idleMs))
       this.#sweep.unref()
@@ -103,10 +102,12 @@ export class UdpRelay {
 
   #answer(portFd: number, flow: Flow): void {
     try {
-      const received = this.#receiver?.receive(flow.fd) ?? []
-      if (received.length === 0) return
-      flow.usedAtMs = performance.now()
-      sendDatagrams(portFd, received.map(({ data }) => ({ data, to: flow.client })))
+      for (let i = 0; i < datagramsPerTurn; i++) {
+        const received = this.#datagrams.receive(flow.fd)
+        if (received === undefined) return
+        flow.usedAtMs = performance.now()
+        this.#datagrams.send(portFd, received.data, flow.client, flow.local)
+      }
     } catch (error) {
       // The container refuses: nothing listens there now. The next datagram opens a new flow.
       log.debug('udp relay', { error: messageOf(error) })
@@ -122,7 +123,7 @@ export class UdpRelay {
   }
 
   #drop(portFd: number, flow: Flow): void {
-    if (this.#flows.get(portFd)?.delete(flow.client.toString('latin1'))) this.#end(flow)
+    if (this.#flows.get(portFd)?.delete(flowKey(flow.client, flow.local))) this.#end(flow)
   }
 
   #end(flow: Flow): void {
@@ -130,3 +131,6 @@ export class UdpRelay {
     closeFd(flow.fd)
   }
 }
+
+const flowKey = (client: Buffer, local: Buffer) =>
+  `${client.toString('latin1')} ${local.toString('latin1')}`
