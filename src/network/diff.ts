@@ -76,6 +76,8 @@ export function undoOf(steps: readonly Step[]): readonly Step[] {
 
 /** True when everything that `desired` states holds in `found`; what it leaves out is free. */
 function matches(desired: KernelObject, found: KernelObject): boolean {
+  // A bridge of the user's own is left as it is.
+  if (desired.type === 'bridge' && desired.adopted) return true
   const actual = new Map(Object.entries(found))
   return Object.entries(desired).every(([key, value]) => {
     const other: unknown = actual.get(key)

@@ -31,7 +31,7 @@ test('a subnet without an address is taken from the pools', () => {
   assert.equal(pool?.subnet, '172.17.0.0/24')
 })
 
-test('overlaps, gateways and auxiliary addresses that are taken are refused, nothing is kept', () => {
+test('overlaps and taken gateways or auxiliary addresses are refused, nothing is kept', () => {
   const ipam = new Ipam(defaultPoolSources)
   ipam.allocate(demand('a', [{ subnet: '10.3.0.0/24' }]))
   assert.throws(() => ipam.allocate(demand('b', [{ subnet: '10.3.0.0/16' }])), {

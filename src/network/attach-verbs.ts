@@ -1,0 +1,236 @@
+/**
+ * Connecting and disconnecting a running container. The sandbox as it was and as it shall be are
+ * both turned into kernel objects; their difference is what is done. The default route and the
+ * published ports follow the gateway's endpoint.
+ */
+import { Refusal } from '../base/refusal.ts'
+import { applySteps, startSteps, undoSteps } from './apply.ts'
+import { diffObjects } from './diff.ts'
+import { objectsOf, releaseEndpoint, reserveEndpoint } from './endpoints.ts'
+import { changeHosts, resolvConfOf, updateResolvConf } from './files.ts'
+import { forgetFlows } from './flush.ts'
+import { linkIntents, parentsOf, refreshParents, stateFirewall } from './links.ts'
+import type { Endpoint, EndpointSpec, Network, Sandbox } from './model.ts'
+import {
+  carrierOf,
+  connectivityError,
+  portHolds,
+  portsView,
+  publicationsOf,
+  takePorts,
+} from './publish.ts'
+import type { SandboxRecord } from './records.ts'
+import type { Room } from './room.ts'
+import { departureKeys, emitEndpoints, refusals, saveSandbox } from './sandbox-verbs.ts'
+import type { SandboxEntry } from './state.ts'
+import { allOrFirstFailure, UndoStack } from './undo.ts'
+import { dnsNamesOf, needsResolver, setNames, setResolver } from './zones.ts'
+
+/** Attaches a running container to one more network. Runs in the container's queue. */
+export async function connectSandbox(
+  room: Room,
+  containerId: string,
+  spec: EndpointSpec,
+): Promise<Endpoint> {
+  const entry = liveEntry(room, containerId)
+  const before = entry.record.sandbox
+  const { network } = room.state.find(spec.network).record
+  refuseConnect(before, network)
+  const undo = new UndoStack()
+  try {
+    const endpoint = reserveEndpoint(room, before.id, before.spec, spec, before.endpoints)
+    undo.push(() => releaseEndpoint(room, endpoint))
+    const parents = parentsOf(room, containerId)
+    const draft: Sandbox = { ...before, endpoints: [...before.endpoints, endpoint] }
+    show(entry, draft)
+    undo.push(() => show(entry, before))
+    const after = await movePorts(room, before, draft, undo)
+    show(entry, after)
+    await room.departures.gone(departureKeys(endpoint))
+    const steps = diffObjects(objectsOf(room, after), objectsOf(room, before))
+    await applySteps(steps)
+    undo.push(() => undoSteps(steps))
+    changeHosts(after, endpoint, true)
+    undo.push(() => changeHosts(after, endpoint, false))
+    undo.push(() => setNames(room, network.id, endpoint.id, undefined))
+    await settle(room, entry, before, after, [
+      setNames(room, network.id, endpoint.id, endpoint),
+    ])
+    await refreshParents(room, parents)
+    emitEndpoints(room, 'connect', [endpoint])
+    return endpoint
+  } catch (error) {
+    await undo.run()
+    throw error
+  }
+}
+
+function liveEntry(room: Room, containerId: string): SandboxEntry {
+  const entry = room.state.sandboxes.get(containerId)
+  if (entry === undefined || !entry.ready) {
+    throw new Refusal('conflict', `container ${containerId} is not running`)
+  }
+  return entry
+}
+
+function refuseConnect(sandbox: Sandbox, network: Network): void {
+  const { name } = network.spec
+  const { kind } = sandbox.spec.mode
+  if (name === 'host') throw new Refusal('invalid', refusals.connectHost)
+  if (kind === 'host' || kind === 'container') throw new Refusal('invalid', refusals.shared)
+  const others = sandbox.endpoints.map(({ networkName }) => networkName)
+  if (others.includes('none') || (name === 'none' && others.length > 0)) {
+    throw new Refusal('invalid', refusals.none)
+  }
+  if (sandbox.endpoints.some(({ networkId }) => networkId === network.id)) {
+    const { containerName } = sandbox.spec
+    const sentence = `endpoint with name ${containerName} already exists in network ${name}`
+    throw new Refusal('forbidden', sentence)
+  }
+}
+
+function show(entry: SandboxEntry, sandbox: Sandbox): void {
+  entry.record = { ...entry.record, sandbox }
+}
+
+/**
+ * The published ports go to the endpoint that is the gateway now, on the same host ports; to none
+ * when only internal networks are left; and are taken anew when there was none before.
+ */
+async function movePorts(
+  room: Room,
+  before: Sandbox,
+  draft: Sandbox,
+  undo: UndoStack,
+): Promise<Sandbox> {
+  const [old, now] = [carrierOf(room, before.endpoints), carrierOf(room, draft.endpoints)]
+  if (old?.endpoint.id === now?.endpoint.id) return draft
+  const held = publicationsOf(before)
+  if (now === undefined) return { ...draft, ports: {} }
+  if (old === undefined || held.length === 0) {
+    const taken = await takePorts(room, draft, now)
+    undo.push(async () => {
+      room.ports.release(draft.id, taken)
+      if (taken.length > 0) await room.keeper.releasePorts(draft.id)
+    })
+    return { ...draft, ports: portsView(draft.spec, now, taken) }
+  }
+  try {
+    await room.keeper.holdPorts(draft.id, portHolds(room, now, held))
+  } catch (error) {
+    throw connectivityError(draft, now, error)
+  }
+  undo.push(() => room.keeper.holdPorts(draft.id, portHolds(room, old, held)))
+  return draft
+}
+
+/** What follows the kernel objects, together: names, resolver, firewall, store, resolv.conf. */
+async function settle(
+  room: Room,
+  entry: SandboxEntry,
+  before: Sandbox,
+  after: Sandbox,
+  tasks: readonly Promise<unknown>[],
+): Promise<void> {
+  const internal = needsResolver(room, after)
+  const wasInternal = needsResolver(room, before)
+  const text = resolvConfOf(room, after, internal)
+  const resolvConfHash = updateResolvConf(after, text, entry.record.resolvConfHash)
+  const record: SandboxRecord = { sandbox: after, resolvConfHash }
+  await allOrFirstFailure([
+    ...tasks,
+    ...(internal ? [setResolver(room, after)] : []),
+    ...(wasInternal && !internal ? [room.keeper.removeResolver(after.id)] : []),
+    ...(rulesChange(room, before, after) ? [stateFirewall(room, after)] : []),
+    saveSandbox(room, record),
+  ])
+  entry.record = record
+}
+
+function rulesChange(room: Room, before: Sandbox, after: Sandbox): boolean {
+  if (linkIntents(room, after).length > 0) return true
+  const published = publicationsOf(before).length + publicationsOf(after).length > 0
+  const carrier = (sandbox: Sandbox) => carrierOf(room, sandbox.endpoints)?.endpoint.id
+  return published && carrier(before) !== carrier(after)
+}
+
+/** Detaches a running container from a network. Runs in the container's queue. */
+export async function disconnectSandbox(
+  room: Room,
+  containerId: string,
+  networkIdOrName: string,
+): Promise<void> {
+  const { network } = room.state.find(networkIdOrName).record
+  const entry = liveEntry(room, containerId)
+  const before = entry.record.sandbox
+  if (before.spec.mode.kind === 'host' && network.spec.name === 'host') {
+    throw new Refusal('invalid', refusals.disconnectHost)
+  }
+  const endpoint = before.endpoints.find(({ networkId }) => networkId === network.id)
+  if (endpoint === undefined) {
+    const sentence = `container ${containerId} is not connected to network ${network.spec.name}`
+    throw new Refusal('internal', sentence)
+  }
+  const undo = new UndoStack()
+  const parents = parentsOf(room, containerId)
+  const draft: Sandbox = {
+    ...before,
+    endpoints: before.endpoints.filter(({ id }) => id !== endpoint.id),
+  }
+  try {
+    const after = await movePorts(room, before, draft, undo)
+    show(entry, after)
+    undo.push(() => show(entry, before))
+    const found = objectsOf(room, before)
+    const { failure, settled } = startSteps(diffObjects(objectsOf(room, after), found))
+    if (failure !== undefined) {
+      await settled
+      throw failure
+    }
+    room.departures.add(departureKeys(endpoint), settled)
+    undo.push(async () => {
+      await settled
+      await applySteps(diffObjects(found, objectsOf(room, after)))
+      changeHosts(before, endpoint, true)
+    })
+    changeHosts(after, endpoint, false)
+    await settle(room, entry, before, after, [
+      setNames(room, network.id, endpoint.id, undefined),
+      ...droppedPorts(room, before, after),
+    ])
+  } catch (error) {
+    await undo.run()
+    throw error
+  }
+  releaseEndpoint(room, endpoint)
+  forgetFlows(publicationsOf(before), [endpoint])
+  await refreshParents(room, parents)
+  emitEndpoints(room, 'disconnect', [endpoint])
+}
+
+/** Host ports that nothing carries any more are let go. */
+function droppedPorts(room: Room, before: Sandbox, after: Sandbox): Promise<unknown>[] {
+  const held = publicationsOf(before)
+  if (held.length === 0 || publicationsOf(after).length > 0) return []
+  room.ports.release(before.id, held)
+  return [room.keeper.releasePorts(before.id)]
+}
+
+/** Names, hosts files and store after a rename. Runs in the container's queue. */
+export async function renameSandbox(room: Room, containerId: string, name: string): Promise<void> {
+  const entry = room.state.sandboxes.get(containerId)
+  if (entry === undefined) return
+  const before = entry.record.sandbox
+  const spec = { ...before.spec, containerName: name }
+  const endpoints = before.endpoints.map((endpoint) => {
+    const network = room.state.network(endpoint.networkId)
+    if (network === undefined) return endpoint
+    return { ...endpoint, dnsNames: dnsNamesOf(network, spec, endpoint.spec) }
+  })
+  const record: SandboxRecord = { ...entry.record, sandbox: { ...before, spec, endpoints } }
+  await saveSandbox(room, record)
+  entry.record = record
+  await allOrFirstFailure(
+    endpoints.map((endpoint) => setNames(room, endpoint.networkId, endpoint.id, endpoint)),
+  )
+}

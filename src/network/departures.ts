@@ -1,0 +1,36 @@
+/**
+ * What is on its way out of the kernel: links whose deletion waits for the kernel's grace period.
+ * Verbs answer before that; whoever wants the same name or address again waits for it here.
+ */
+import { log } from '../base/log.ts'
+import { messageOf } from '../base/refusal.ts'
+
+export class Departures {
+  #going = new Map<string, Promise<void>>()
+
+  /** Remembers that `keys` (names, addresses) are taken until `done` settles. */
+  add(keys: readonly string[], done: Promise<unknown>): void {
+    const settled = done.then(
+      () => undefined,
+      (error: unknown) => log.error('cannot delete links', { error: messageOf(error) }),
+    )
+    for (const key of keys) this.#going.set(key, settled)
+    void settled.then(() => {
+      for (const key of keys) if (this.#going.get(key) === settled) this.#going.delete(key)
+    })
+  }
+
+  has(key: string): boolean {
+    return this.#going.has(key)
+  }
+
+  /** Resolves when none of `keys` is on its way out any more. */
+  async gone(keys: readonly string[]): Promise<void> {
+    for (const key of keys) await this.#going.get(key)
+  }
+
+  /** Resolves when everything that was going has gone: at shutdown and in tests. */
+  async all(): Promise<void> {
+    while (this.#going.size > 0) await Promise.all(this.#going.values())
+  }
+}

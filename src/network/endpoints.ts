@@ -1,0 +1,149 @@
+/**
+ * Endpoints on paper: everything about one attachment that is decided before the kernel is
+ * touched, and the kernel objects of a whole sandbox as its endpoints make them.
+ */
+import { randomBytes } from 'node:crypto'
+import { parseAddress } from '../address/ip.ts'
+import { macOfIpv4, parseMac, randomMac } from '../address/mac.ts'
+import { newId } from '../base/id.ts'
+import { Refusal } from '../base/refusal.ts'
+import type { KernelObject } from '../kernel/object.ts'
+import { sysctlKey } from '../kernel/sysctl.ts'
+import { driverNamed } from './drivers/drivers.ts'
+import { chooseGateways } from './gateway.ts'
+import { plainFacts } from './host.ts'
+import type { Endpoint, EndpointSpec, Network, Sandbox, SandboxSpec } from './model.ts'
+import type { Room } from './room.ts'
+import { fixedInterfaceName, validateEndpointSpec } from './validate-endpoint.ts'
+import { dnsNamesOf } from './zones.ts'
+
+/**
+ * Decides an endpoint and reserves its addresses and its place on the network; nothing is kept
+ * when it is refused.
+ *
+ * @param siblings endpoints that the sandbox has already
+ */
+export function reserveEndpoint(
+  room: Room,
+  sandboxId: string,
+  container: SandboxSpec,
+  spec: EndpointSpec,
+  siblings: readonly Endpoint[],
+): Endpoint {
+  const { network } = room.state.find(spec.network).record
+  if (network.spec.configOnly) {
+    throw new Refusal('forbidden', 'cannot create endpoint on configuration-only network')
+  }
+  validateEndpointSpec(spec.network, spec, network)
+  const driver = driverNamed(network.spec.driver)
+  const refusal = driver.validateEndpoint(network, spec, plainFacts(room))
+  if (refusal !== undefined) throw refusal
+  const interfaceName = chooseInterface(driver.interfacePrefix(network), spec, siblings)
+  const addresses = takeAddresses(room, network, spec)
+  const gateways = driver.gatewaysOf(network)
+  const endpoint: Endpoint = {
+    id: newId(),
+    networkId: network.id,
+    networkName: network.spec.name,
+    sandboxId,
+    containerId: container.containerId,
+    spec,
+    interfaceName,
+    hostInterface: interfaceName === '' ? '' : `veth${randomBytes(4).toString('hex').slice(0, 7)}`,
+    macAddress: interfaceName === '' ? '' : macOf(spec, addresses.ipv4),
+    ...addresses,
+    gateway4: addresses.ipv4 === '' ? '' : gateways.ipv4,
+    gateway6: addresses.ipv6 === '' ? '' : gateways.ipv6,
+    dnsNames: dnsNamesOf(network, container, spec),
+  }
+  room.state.join(endpoint)
+  return endpoint
+}
+
+/** Gives back what `reserveEndpoint` took. */
+export function releaseEndpoint(room: Room, endpoint: Endpoint): void {
+  for (const address of [endpoint.ipv4, endpoint.ipv6]) {
+    room.ipam.releaseAddress(endpoint.networkId, address)
+  }
+  room.state.leave(endpoint)
+}
+
+function takeAddresses(room: Room, network: Network, spec: EndpointSpec) {
+  const has = (family: 4 | 6) => network.pools.some((pool) => pool.family === family)
+  const ipv4 = has(4) ? room.ipam.takeAddress(network, 4, spec.ipv4Address) : ''
+  try {
+    const ipv6 = has(6) ? room.ipam.takeAddress(network, 6, spec.ipv6Address) : ''
+    return { ipv4, ipv6 }
+  } catch (error) {
+    room.ipam.releaseAddress(network.id, ipv4)
+    throw error
+  }
+}
+
+/** The name asked for, else the prefix with the lowest free number. */
+function chooseInterface(
+  prefix: string,
+  spec: EndpointSpec,
+  siblings: readonly Endpoint[],
+): string {
+  if (prefix === '') return ''
+  const taken = new Set(siblings.map(({ interfaceName }) => interfaceName))
+  const fixed = fixedInterfaceName(spec)
+  if (fixed !== undefined && fixed !== '') {
+    if (taken.has(fixed)) {
+      throw new Refusal('conflict', `interface name ${fixed} is in use in this container already`)
+    }
+    return fixed
+  }
+  let number = 0
+  while (taken.has(`${prefix}${number}`)) number++
+  return `${prefix}${number}`
+}
+
+function macOf(spec: EndpointSpec, ipv4: string): string {
+  const given = spec.macAddress === undefined ? undefined : parseMac(spec.macAddress)
+  if (given !== undefined) return given
+  const address = parseAddress(ipv4.split('/')[0] ?? '')
+  return address === undefined ? randomMac() : macOfIpv4(address)
+}
+
+/** Whether the sandbox has a namespace of its own. */
+export function hasOwnNetns({ spec }: Sandbox): boolean {
+  return spec.mode.kind !== 'host' && spec.mode.kind !== 'container'
+}
+
+/** The kernel objects that make up a sandbox: namespace, endpoints, default routes. */
+export function objectsOf(room: Room, sandbox: Sandbox): readonly KernelObject[] {
+  if (!hasOwnNetns(sandbox)) return []
+  const netns = sandbox.netnsPath
+  const facts = plainFacts(room)
+  const objects: KernelObject[] = [{ type: 'netns', path: netns }]
+  const candidates: { endpoint: Endpoint; internal: boolean }[] = []
+  for (const endpoint of sandbox.endpoints) {
+    const network = room.state.network(endpoint.networkId)
+    if (network === undefined) continue
+    const driver = driverNamed(network.spec.driver)
+    const ref = { netnsPath: netns }
+    objects.push(...driver.endpointObjects(network, endpoint, ref, facts))
+    candidates.push({ endpoint, internal: network.spec.internal })
+  }
+  const { ipv4, ipv6 } = chooseGateways(candidates)
+  const route = (destination: string, gateway: string, link: string): KernelObject => {
+    return { type: 'route', netns, destination, gateway, link }
+  }
+  if (ipv4 !== undefined) objects.push(route('default', ipv4.gateway4, ipv4.interfaceName))
+  if (ipv6 !== undefined) objects.push(route('default6', ipv6.gateway6, ipv6.interfaceName))
+  return objects
+}
+
+/** Settings of a new namespace: Docker's defaults, then what the container asks for. */
+export function sandboxSysctls(sandbox: Sandbox): readonly { key: string; value: string }[] {
+  const own = Object.entries(sandbox.spec.sysctls)
+    .map(([name, value]) => ({ key: sysctlKey(name), value }))
+    .filter(({ key }) => key.startsWith('net/'))
+  return [
+    { key: 'net/ipv4/ip_unprivileged_port_start', value: '0' },
+    { key: 'net/ipv4/ping_group_range', value: '0 2147483647' },
+    ...own,
+  ]
+}

@@ -1,0 +1,166 @@
+/**
+ * The network room behind its seam (`networks.ts`): wires the verbs to one shared state and runs
+ * those of one container after another. Verbs of different containers do not wait for each other.
+ */
+import { KeyedQueue } from '../base/queue.ts'
+import { Refusal, wrap } from '../base/refusal.ts'
+import { defaultPoolSources, parsePoolSources } from '../address/pools.ts'
+import { connectSandbox, disconnectSandbox, renameSandbox } from './attach-verbs.ts'
+import { Departures } from './departures.ts'
+import { Ipam } from './ipam/ipam.ts'
+import type { EndpointSpec, Network, NetworkSpec, Sandbox, SandboxSpec } from './model.ts'
+import { createNetwork, pruneNetworks, removeNetwork } from './network-verbs.ts'
+import type { Networks } from './networks.ts'
+import { planAll } from './plan.ts'
+import { PortTable } from './ports.ts'
+import { collections, parseNetworkRecord, parseSandboxRecord } from './records.ts'
+import { reconcileAll, restoreAll, type StoredState } from './restore.ts'
+import type { NetworkDependencies, Room } from './room.ts'
+import { closeSandbox, openSandbox } from './sandbox-verbs.ts'
+import { State } from './state.ts'
+import { validateEndpointSpec } from './validate-endpoint.ts'
+import { specOfRequest, type NetworkRequest } from './validate.ts'
+
+/** The seam with what only the entry point and the API's network file need. */
+export interface NetworkEngine extends Networks {
+  /** The spec of a create request: defaults, families, predefined names refused. */
+  specOf(request: NetworkRequest): NetworkSpec
+  /** Usage of a network's subnets, for `Status` of inspect. */
+  usage(networkId: string): ReturnType<Ipam['usage']>
+  /** Resolves when the kernel has let go of every link that was deleted. */
+  settled(): Promise<void>
+}
+
+/** Makes the room; `restore` is to be awaited before any other verb. */
+export function createNetworks(dependencies: NetworkDependencies): NetworkEngine {
+  return new Engine(dependencies)
+}
+
+class Engine implements NetworkEngine {
+  #room: Room
+  #stored: StoredState
+  #pruning = false
+
+  constructor(dependencies: NetworkDependencies) {
+    const { config, store } = dependencies
+    const configured = config.defaultAddressPools
+    const sources = configured.length > 0 ? parsePoolSources(configured) : defaultPoolSources
+    this.#room = {
+      ...dependencies,
+      state: new State(),
+      ipam: new Ipam(sources),
+      ports: new PortTable(),
+      queue: new KeyedQueue(),
+      departures: new Departures(),
+    }
+    this.#stored = {
+      networks: store.collection(collections.networks, parseNetworkRecord),
+      sandboxes: store.collection(collections.sandboxes, parseSandboxRecord),
+    }
+  }
+
+  specOf(request: NetworkRequest): NetworkSpec {
+    return specOfRequest(request, this.#room.config.defaultNetworkOpts)
+  }
+
+  create(spec: NetworkSpec): Promise<Network> {
+    return createNetwork(this.#room, spec)
+  }
+
+  remove(idOrName: string): Promise<void> {
+    return removeNetwork(this.#room, idOrName)
+  }
+
+  find(idOrName: string): Network {
+    return this.#room.state.find(idOrName).record.network
+  }
+
+  list(): readonly Network[] {
+    return this.#room.state.list()
+  }
+
+  endpointsOf(networkId: string) {
+    return this.#room.state.endpointsOf(networkId)
+  }
+
+  usage(networkId: string) {
+    return this.#room.ipam.usage(networkId)
+  }
+
+  async prune(unused: (network: Network) => boolean): Promise<readonly string[]> {
+    if (this.#pruning) throw new Refusal('conflict', 'a prune operation is already running')
+    this.#pruning = true
+    try {
+      return await pruneNetworks(this.#room, unused)
+    } finally {
+      this.#pruning = false
+    }
+  }
+
+  validateEndpoint(networkName: string, spec: EndpointSpec): void {
+    let network: Network | undefined
+    try {
+      network = this.find(networkName)
+    } catch (error) {
+      // Docker finds a missing network only at start.
+      if (!(error instanceof Refusal && error.kind === 'notFound')) throw error
+    }
+    validateEndpointSpec(networkName, spec, network)
+  }
+
+  open(spec: SandboxSpec): Promise<Sandbox> {
+    return this.#inTurn(spec.containerId, () => openSandbox(this.#room, spec))
+  }
+
+  close(containerId: string): Promise<void> {
+    return this.#inTurn(containerId, () => closeSandbox(this.#room, containerId))
+  }
+
+  sandbox(containerId: string): Sandbox | undefined {
+    const entry = this.#room.state.sandboxes.get(containerId)
+    return entry?.ready === true ? entry.record.sandbox : undefined
+  }
+
+  connect(containerId: string, spec: EndpointSpec) {
+    return this.#inTurn(containerId, () => connectSandbox(this.#room, containerId, spec))
+  }
+
+  disconnect(containerId: string, network: string, force: boolean): Promise<void> {
+    return this.#inTurn(containerId, async () => {
+      if (force && !this.#room.state.sandboxes.has(containerId)) {
+        const { id } = this.find(network)
+        const known = this.endpointsOf(id).some((one) => one.containerId === containerId)
+        if (!known) throw new Refusal('notFound', `endpoint ${containerId} not found`)
+      }
+      await disconnectSandbox(this.#room, containerId, network)
+    })
+  }
+
+  rename(containerId: string, name: string): Promise<void> {
+    return this.#inTurn(containerId, () => renameSandbox(this.#room, containerId, name))
+  }
+
+  async restore(running: ReadonlySet<string>): Promise<void> {
+    try {
+      await restoreAll(this.#room, this.#stored, running)
+    } catch (error) {
+      throw wrap('cannot restore networks: ', error)
+    }
+  }
+
+  reconcile(): Promise<void> {
+    return this.#room.queue.run('reconcile', () => reconcileAll(this.#room))
+  }
+
+  plan(): Promise<readonly string[]> {
+    return planAll(this.#room)
+  }
+
+  settled(): Promise<void> {
+    return this.#room.departures.all()
+  }
+
+  #inTurn<T>(containerId: string, task: () => Promise<T>): Promise<T> {
+    return this.#room.queue.run(`container ${containerId}`, task)
+  }
+}

@@ -1,0 +1,153 @@
+/** What this room reads from the kernel: facts for the drivers, and objects to compare with. */
+import { existsSync, readFileSync } from 'node:fs'
+import { parseAddress, type Address } from '../address/ip.ts'
+import { parsePrefix, type Prefix } from '../address/prefix.ts'
+import { listAddresses } from '../kernel/address.ts'
+import { listLinks, type Link } from '../kernel/link.ts'
+import { homeNetns, openNetns, type Netns } from '../kernel/netns.ts'
+import type { KernelObject } from '../kernel/object.ts'
+import { listRoutes } from '../kernel/route.ts'
+import { readSysctl } from '../kernel/sysctl.ts'
+import { parseResolvConf } from '../names/resolvconf.ts'
+import type { HostFacts } from './drivers/driver.ts'
+import type { Room } from './room.ts'
+
+/** Facts without a look at the links, for what does not depend on them. */
+export function plainFacts(room: Room): HostFacts {
+  const { userlandProxy } = room.config
+  return { links: new Map(), networks: room.state.list(), userlandProxy, ipv6: kernelHasIpv6() }
+}
+
+/** Facts with the links of the daemon's namespace, from one dump. */
+export function hostFacts(room: Room): HostFacts {
+  const links = new Map(listLinks(homeNetns()).map((link) => [link.name, link]))
+  return { ...plainFacts(room), links }
+}
+
+let ipv6: boolean | undefined
+
+/** Whether the kernel has IPv6 at all (`ipv6.disable=1` takes it away). */
+export function kernelHasIpv6(): boolean {
+  ipv6 ??= existsSync('/proc/sys/net/ipv6/conf/all/disable_ipv6')
+  return ipv6
+}
+
+/** On-link prefixes of the host: automatic pools stay clear of them. */
+export function routedPrefixes(): readonly Prefix[] {
+  return listRoutes(homeNetns()).flatMap(({ gateway, destination }) => {
+    const parsed = gateway === '' ? parsePrefix(destination) : undefined
+    return parsed === undefined || parsed.prefix.length === 0 ? [] : [parsed.prefix]
+  })
+}
+
+/** The host's own name servers: a pool must not cover them. */
+export function resolversOfHost(path: string): readonly Address[] {
+  const text = existsSync(path) ? readFileSync(path, 'utf8') : ''
+  return parseResolvConf(text).nameservers.flatMap((server) => parseAddress(server) ?? [])
+}
+
+/**
+ * What the kernel has of `desired`, in the same form: other objects are not looked at. One dump
+ * per kind and namespace.
+ */
+export function findObjects(desired: readonly KernelObject[]): readonly KernelObject[] {
+  const byNetns = new Map<string, KernelObject[]>()
+  for (const object of desired) {
+    const path = netnsOf(object)
+    const list = byNetns.get(path)
+    if (list === undefined) byNetns.set(path, [object])
+    else list.push(object)
+  }
+  return [...byNetns].flatMap(([path, objects]) => findIn(path, objects))
+}
+
+/** The namespace in which an object is looked for; a veth pair at its host end. */
+function netnsOf(object: KernelObject): string {
+  switch (object.type) {
+    case 'netns':
+      return object.path
+    case 'bridge':
+    case 'veth':
+      return ''
+    default:
+      return object.netns
+  }
+}
+
+function findIn(path: string, desired: readonly KernelObject[]): KernelObject[] {
+  const ns = tryOpen(path)
+  if (ns === undefined) return []
+  try {
+    return new Finder(ns).find(desired)
+  } finally {
+    ns.close()
+  }
+}
+
+/** undefined where there is no such namespace (any more). */
+export function tryOpen(path: string): Netns | undefined {
+  try {
+    return openNetns(path)
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+class Finder {
+  #ns: Netns
+  #links: ReadonlyMap<string, Link> | undefined
+  #addresses: ReadonlySet<string> | undefined
+  #routes: ReturnType<typeof listRoutes> | undefined
+
+  constructor(ns: Netns) {
+    this.#ns = ns
+  }
+
+  find(desired: readonly KernelObject[]): KernelObject[] {
+    return desired.flatMap((object) => this.#one(object) ?? [])
+  }
+
+  #one(object: KernelObject): KernelObject | undefined {
+    switch (object.type) {
+      case 'netns':
+        return object
+      case 'bridge': {
+        const link = this.#link(object.name)
+        if (link === undefined || link.kind !== 'bridge') return undefined
+        const { name, mac, mtu, alias } = link
+        // A bridge that is down counts as a difference of its alias: it is set up again with it.
+        return { type: 'bridge', name, mac, mtu, alias: link.up ? alias : '', adopted: false }
+      }
+      case 'veth': {
+        const link = this.#link(object.name)
+        if (link === undefined || link.kind !== 'veth') return undefined
+        const { name, mtu, master } = link
+        const hairpin = link.port?.hairpin ?? false
+        const alias = link.up ? link.alias : ''
+        return { type: 'veth', name, mtu, alias, master, hairpin, peer: object.peer }
+      }
+      case 'address':
+        this.#addresses ??= new Set(
+          listAddresses(this.#ns).map(({ link, address }) => `${link} ${address}`),
+        )
+        return this.#addresses.has(`${object.link} ${object.address}`) ? object : undefined
+      case 'route': {
+        this.#routes ??= listRoutes(this.#ns)
+        const route = this.#routes.find((one) => one.destination === object.destination)
+        if (route === undefined) return undefined
+        const { destination, gateway, link } = route
+        return { type: 'route', netns: object.netns, destination, gateway, link }
+      }
+      case 'sysctl': {
+        const value = readSysctl(this.#ns, object.key)
+        return value === undefined ? undefined : { ...object, value }
+      }
+    }
+  }
+
+  #link(name: string): Link | undefined {
+    this.#links ??= new Map(listLinks(this.#ns).map((link) => [link.name, link]))
+    return this.#links.get(name)
+  }
+}

@@ -1,0 +1,257 @@
+/**
+ * Create, remove and prune networks. Names and pools are reserved first; then kernel, firewall and
+ * store, each undone when a later one fails.
+ */
+import { prefixOf, type Prefix } from '../address/prefix.ts'
+import { newId, shortId } from '../base/id.ts'
+import { log } from '../base/log.ts'
+import { messageOf, Refusal } from '../base/refusal.ts'
+import type { BridgeIntent } from '../firewall/intent.ts'
+import { applySteps, undoSteps } from './apply.ts'
+import { diffObjects, type Step } from './diff.ts'
+import { driverNamed } from './drivers/drivers.ts'
+import type { Driver, HostFacts } from './drivers/driver.ts'
+import { familyOf } from './ipam/ipam.ts'
+import { findObjects, hostFacts, resolversOfHost, routedPrefixes } from './host.ts'
+import type { Network, NetworkSpec } from './model.ts'
+import { collections, type NetworkRecord } from './records.ts'
+import type { Room } from './room.ts'
+import { timestampNow } from './time.ts'
+import { isPredefined, validateNetwork } from './validate.ts'
+
+/** Creates a network of the user. */
+export async function createNetwork(room: Room, asked: NetworkSpec): Promise<Network> {
+  validateNetwork(asked)
+  const id = newId()
+  room.state.reserveName(asked.name, id)
+  try {
+    const spec = withTemplate(room, asked)
+    const driver = driverNamed(spec.driver)
+    if (spec.ipam.driver !== 'default' && spec.ipam.driver !== 'null') {
+      throw new Refusal('notFound', `plugin "${spec.ipam.driver}" not found`)
+    }
+    const network = await makeNetwork(room, driver, id, spec)
+    room.emit(networkEvent('create', network))
+    return network
+  } catch (error) {
+    room.state.freeName(asked.name, id)
+    throw error
+  }
+}
+
+/** A config-only network as a spec of driver null; a dependent one with its template's settings. */
+function withTemplate(room: Room, spec: NetworkSpec): NetworkSpec {
+  if (spec.configOnly) return { ...spec, driver: 'null', scope: 'local' }
+  if (spec.configFrom === '') return { ...spec, scope: 'local' }
+  const template = room.state
+    .list()
+    .find((one) => one.spec.name === spec.configFrom && one.spec.configOnly)
+  if (template === undefined) {
+    const sentence = `configuration network "${spec.configFrom}" does not exist`
+    throw new Refusal('notFound', sentence)
+  }
+  const { ipam, options, labels, enableIpv4, enableIpv6 } = template.spec
+  const own = spec.ipam.driver === '' ? ipam.driver : spec.ipam.driver
+  const merged = { options, labels, enableIpv4, enableIpv6, ipam: { ...ipam, driver: own } }
+  return { ...spec, ...merged, scope: 'local' }
+}
+
+/** Makes a network whole: pools, kernel objects, firewall, store. Used for predefined ones too. */
+export async function makeNetwork(
+  room: Room,
+  driver: Driver,
+  id: string,
+  spec: NetworkSpec,
+): Promise<Network> {
+  const host = hostFacts(room)
+  if (!spec.configOnly) {
+    const refusal = driver.validateNetwork(id, spec, host)
+    if (refusal !== undefined) throw refusal
+  }
+  const created = timestampNow()
+  const needsPools = driver.needsIpam && !spec.configOnly
+  const pools = needsPools ? allocatePools(room, driver, id, spec) : []
+  const network: Network = { id, created, spec, pools }
+  try {
+    const refusal = driver.validatePools(network, host)
+    if (refusal !== undefined) throw refusal
+    await program(room, driver, network, host)
+    return network
+  } catch (error) {
+    room.ipam.release(id)
+    throw error
+  }
+}
+
+function allocatePools(room: Room, driver: Driver, id: string, spec: NetworkSpec) {
+  const families: (4 | 6)[] = []
+  if (spec.enableIpv4) families.push(4)
+  if (spec.enableIpv6) families.push(6)
+  const busy: Prefix[] = []
+  const given = families.every((family) => spec.ipam.pools.some((p) => familyOf(p) === family))
+  if (!given) {
+    busy.push(...routedPrefixes())
+    for (const address of resolversOfHost(room.config.hostResolvConf)) {
+      busy.push(prefixOf(address, address.family === 4 ? 32 : 128))
+    }
+  }
+  const gatewayFamilies = driver.gatewayFamilies(spec)
+  const { pools } = spec.ipam
+  return room.ipam.allocate({ networkId: id, pools, families, gatewayFamilies, busy })
+}
+
+/** Kernel, firewall, store; what was done is undone when a later part fails. */
+async function program(
+  room: Room,
+  driver: Driver,
+  network: Network,
+  host: HostFacts,
+): Promise<void> {
+  const desired = driver.networkObjects(network, host)
+  await room.departures.gone(desired.flatMap((one) => (one.type === 'bridge' ? [one.name] : [])))
+  const steps = diffObjects(desired, findObjects(desired))
+  const bridge = desired.find((one) => one.type === 'bridge')
+  const lentAddresses =
+    bridge?.adopted === true ? steps.flatMap((step) => addressMade(step)) : []
+  if (bridge !== undefined) room.state.linksInTheMaking.add(bridge.name)
+  const record: NetworkRecord = { network, lentAddresses }
+  const intent = network.spec.configOnly ? undefined : driver.bridgeIntent(network)
+  try {
+    await applySteps(steps)
+    try {
+      await sealProgram(room, network, intent, record)
+    } catch (error) {
+      await undoSteps(steps)
+      throw error
+    }
+    room.state.addNetwork(record)
+  } finally {
+    if (bridge !== undefined) room.state.linksInTheMaking.delete(bridge.name)
+  }
+}
+
+/** What follows the kernel objects: forwarding, firewall, store. */
+async function sealProgram(
+  room: Room,
+  network: Network,
+  intent: BridgeIntent | undefined,
+  record: NetworkRecord,
+): Promise<void> {
+  try {
+    if (network.pools.some(({ family }) => family === 6)) await room.forwarding.switchOn(6)
+    if (intent !== undefined) await room.firewall.setBridge(intent)
+    const change = { collection: collections.networks, id: network.id, document: record }
+    await room.store.write([change])
+  } catch (error) {
+    if (intent !== undefined) {
+      await room.firewall.removeBridge(network.id).catch((failure: unknown) => {
+        log.error('cannot take firewall rules back', { error: messageOf(failure) })
+      })
+    }
+    throw error
+  }
+}
+
+function addressMade(step: Step): string[] {
+  return step.verb === 'create' && step.object.type === 'address' ? [step.object.address] : []
+}
+
+/** Removes a network of the user; refuses predefined ones and those in use. */
+export async function removeNetwork(room: Room, idOrName: string): Promise<void> {
+  const entry = room.state.find(idOrName)
+  const { network } = entry.record
+  const { name, configOnly } = network.spec
+  if (isPredefined(name)) {
+    throw new Refusal('forbidden', `${name} is a pre-defined network and cannot be removed`)
+  }
+  refuseInUse(room, network)
+  entry.removing = true
+  try {
+    await takeDown(room, entry.record)
+  } catch (error) {
+    entry.removing = false
+    throw error
+  }
+  room.state.removeNetwork(network.id)
+  room.ipam.release(network.id)
+  if (!configOnly) room.emit(networkEvent('destroy', network))
+}
+
+function refuseInUse(room: Room, network: Network): void {
+  const { name, configOnly } = network.spec
+  const failed = 'error while removing network'
+  if (configOnly && room.state.list().some(({ spec }) => spec.configFrom === name)) {
+    throw new Refusal('forbidden', `${failed}: configuration network "${name}" is in use`)
+  }
+  const endpoints = room.state.networks.get(network.id)?.endpoints
+  if (endpoints === undefined || endpoints.size === 0) return
+  const users = [...endpoints].map(([endpointId, { containerId }]) => {
+    const user = room.state.sandbox(containerId)?.spec.containerName ?? shortId(containerId)
+    return `name:"${user}" id:"${shortId(endpointId)}"`
+  })
+  const sentence = `network ${name} has active endpoints (${users.join(', ')})`
+  throw new Refusal('forbidden', `${failed}: ${sentence}`)
+}
+
+/** Store last: after a crash on the way the next start makes the network whole again. */
+async function takeDown(room: Room, record: NetworkRecord): Promise<void> {
+  const { network } = record
+  const { id, spec } = network
+  const driver = driverNamed(spec.driver)
+  if (!spec.configOnly && driver.bridgeIntent(network) !== undefined) {
+    await room.firewall.removeBridge(id)
+    await removeObjects(room, driver, record)
+  }
+  await room.store.write([{ collection: collections.networks, id, document: null }])
+}
+
+async function removeObjects(room: Room, driver: Driver, record: NetworkRecord): Promise<void> {
+  const desired = driver.networkObjects(record.network, hostFacts(room))
+  const bridge = desired.find((one) => one.type === 'bridge')
+  if (bridge === undefined) return
+  // A bridge takes its addresses with it; one of the user's own only loses what we put on it.
+  const made = bridge.adopted
+    ? desired.filter(
+        (one) => one.type === 'address' && record.lentAddresses.includes(one.address),
+      )
+    : [bridge]
+  const done = undoSteps(made.map((object) => ({ verb: 'create', object })))
+  room.departures.add([bridge.name], done)
+  await done
+}
+
+/** Removes the unused networks for which `unused` holds; answers their names. */
+export async function pruneNetworks(
+  room: Room,
+  unused: (network: Network) => boolean,
+): Promise<readonly string[]> {
+  const names: string[] = []
+  for (const network of room.state.list()) {
+    const { name, configOnly, ingress } = network.spec
+    const endpoints = room.state.networks.get(network.id)?.endpoints.size ?? 0
+    if (isPredefined(name) || configOnly || ingress || endpoints > 0 || !unused(network)) continue
+    try {
+      await removeNetwork(room, network.id)
+      names.push(name)
+    } catch (error) {
+      // It came into use, or somebody else removed it, meanwhile.
+      if (!(error instanceof Refusal)) throw error
+    }
+  }
+  room.emit({ type: 'network', action: 'prune', id: '', attributes: { reclaimed: '0' } })
+  return names
+}
+
+/** An event about a network, with the attributes that Docker gives it. */
+export function networkEvent(action: string, network: Network, containerId?: string) {
+  const { name, driver } = network.spec
+  const container = containerId === undefined ? {} : { container: containerId }
+  const attributes = { ...container, name, type: driver }
+  return { type: 'network', action, id: network.id, attributes } as const
+}
+
+/** The address alone, of `ADDRESS/LENGTH`. */
+export function withoutLength(address: string): string {
+  return address.split('/')[0] ?? ''
+}
+

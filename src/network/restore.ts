@@ -1,0 +1,218 @@
+/**
+ * After a start, and whenever asked: everything that should exist is compared with the kernel and
+ * patched; what carries our marks and is wanted by nobody is removed. Nothing that is right is
+ * touched, so that a restart costs no packet.
+ */
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { log } from '../base/log.ts'
+import { messageOf } from '../base/refusal.ts'
+import { listLinks } from '../kernel/link.ts'
+import { deleteLinks } from '../kernel/linkremover.ts'
+import { homeNetns, removeNetns } from '../kernel/netns.ts'
+import type { KernelObject } from '../kernel/object.ts'
+import type { Change, Collection } from '../store/store.ts'
+import { startSteps } from './apply.ts'
+import { diffObjects, identityOf, type Step } from './diff.ts'
+import { aliasPrefix } from './drivers/bridge.ts'
+import { driverNamed } from './drivers/drivers.ts'
+import { hasOwnNetns, objectsOf } from './endpoints.ts'
+import { findObjects, hostFacts } from './host.ts'
+import { stateFirewall } from './links.ts'
+import type { Sandbox } from './model.ts'
+import { ensurePredefined } from './predefined.ts'
+import { carrierOf, portHolds, publicationsOf } from './publish.ts'
+import { collections, type NetworkRecord, type SandboxRecord } from './records.ts'
+import type { Room } from './room.ts'
+import { isPredefined } from './validate.ts'
+import { needsResolver, recordOf, setResolver, stateZone } from './zones.ts'
+
+export interface StoredState {
+  readonly networks: Collection<NetworkRecord>
+  readonly sandboxes: Collection<SandboxRecord>
+}
+
+/** Brings stored networks, and the sandboxes of running containers, back to life. */
+export async function restoreAll(
+  room: Room,
+  stored: StoredState,
+  running: ReadonlySet<string>,
+): Promise<void> {
+  if (room.config.ipForward) await room.forwarding.switchOn(4)
+  await room.firewall.start()
+  await restoreNetworks(room, stored.networks.all())
+  await restoreSandboxes(room, stored.sandboxes.all(), running)
+  await repair(room)
+  await sweep(room)
+  await Promise.all([stateKeeper(room), stateRules(room)])
+  await room.firewall.reconcile()
+}
+
+async function restoreNetworks(room: Room, records: readonly NetworkRecord[]): Promise<void> {
+  const predefined = new Map<string, NetworkRecord>()
+  for (const record of records) {
+    const { network } = record
+    if (isPredefined(network.spec.name)) {
+      predefined.set(network.spec.name, record)
+      continue
+    }
+    if (network.pools.length > 0) room.ipam.restore(network)
+    room.state.addNetwork(record)
+  }
+  await ensurePredefined(room, predefined)
+}
+
+async function restoreSandboxes(
+  room: Room,
+  records: readonly SandboxRecord[],
+  running: ReadonlySet<string>,
+): Promise<void> {
+  const forgotten: Change[] = []
+  for (const record of records) {
+    const { sandbox } = record
+    const { containerId } = sandbox.spec
+    if (!running.has(containerId)) {
+      forgotten.push({ collection: collections.sandboxes, id: containerId, document: null })
+      continue
+    }
+    for (const endpoint of sandbox.endpoints) {
+      for (const address of [endpoint.ipv4, endpoint.ipv6]) {
+        if (address !== '') room.ipam.hold(endpoint.networkId, address)
+      }
+      room.state.join(endpoint)
+      const names = room.state.networks.get(endpoint.networkId)?.names
+      if (endpoint.dnsNames.length > 0) names?.set(endpoint.id, recordOf(endpoint))
+    }
+    room.ports.restore(sandbox.id, publicationsOf(sandbox))
+    room.state.sandboxes.set(containerId, { record, ready: true })
+  }
+  if (forgotten.length > 0) await room.store.write(forgotten)
+}
+
+/** Sandboxes that are complete and whose namespace exists: only those can be repaired. */
+function liveSandboxes(room: Room): readonly Sandbox[] {
+  return [...room.state.sandboxes.values()]
+    .filter(({ ready }) => ready)
+    .map(({ record }) => record.sandbox)
+    .filter((sandbox) => hasOwnNetns(sandbox) && existsSync(sandbox.netnsPath))
+}
+
+interface Repair {
+  /** What is repaired, for messages. */
+  readonly what: string
+  readonly steps: readonly Step[]
+}
+
+/** What is missing or different in the kernel, network by network, sandbox by sandbox. */
+export function missingSteps(room: Room): readonly Repair[] {
+  const facts = hostFacts(room)
+  const wanted: { what: string; objects: readonly KernelObject[] }[] = []
+  for (const { record, removing } of room.state.networks.values()) {
+    const { network } = record
+    if (removing || network.spec.configOnly) continue
+    const objects = driverNamed(network.spec.driver).networkObjects(network, facts)
+    wanted.push({ what: `network ${network.spec.name}`, objects })
+  }
+  for (const sandbox of liveSandboxes(room)) {
+    const what = `network of container ${sandbox.spec.containerName}`
+    wanted.push({ what, objects: objectsOf(room, sandbox) })
+  }
+  const found = findObjects(wanted.flatMap(({ objects }) => objects))
+  const byIdentity = new Map(found.map((object) => [identityOf(object), object]))
+  return wanted.flatMap(({ what, objects }) => {
+    const own = objects.flatMap((object) => byIdentity.get(identityOf(object)) ?? [])
+    const steps = diffObjects(objects, own)
+    return steps.length === 0 ? [] : [{ what, steps }]
+  })
+}
+
+/** Links and namespaces with our marks that nobody wants. */
+export function surplus(room: Room): { links: readonly string[]; namespaces: readonly string[] } {
+  const wantedLinks = new Set(room.state.linksInTheMaking)
+  const wantedPaths = new Set<string>()
+  const facts = hostFacts(room)
+  for (const { record } of room.state.networks.values()) {
+    const { network } = record
+    if (network.spec.configOnly) continue
+    for (const object of driverNamed(network.spec.driver).networkObjects(network, facts)) {
+      if (object.type === 'bridge') wantedLinks.add(object.name)
+    }
+  }
+  for (const { record } of room.state.sandboxes.values()) {
+    wantedPaths.add(record.sandbox.netnsPath)
+    for (const { hostInterface } of record.sandbox.endpoints) wantedLinks.add(hostInterface)
+  }
+  const links = listLinks(homeNetns())
+    .filter(({ alias, name }) => alias.startsWith(aliasPrefix) && !wantedLinks.has(name))
+    .map(({ name }) => name)
+  const folder = join(room.config.execRoot, 'netns')
+  const paths = existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : []
+  return { links, namespaces: paths.filter((path) => !wantedPaths.has(path)) }
+}
+
+async function sweep(room: Room): Promise<void> {
+  const { links, namespaces } = surplus(room)
+  for (const path of namespaces) removeNetns(path)
+  if (links.length > 0) log.info('removing links that nobody wants', { links: links.join(' ') })
+  await deleteLinks(homeNetns(), links)
+}
+
+/** Tells the keeper every zone, resolver and port; what it has already stays as it is. */
+async function stateKeeper(room: Room): Promise<void> {
+  const tasks: Promise<void>[] = []
+  for (const [id, { names }] of room.state.networks) {
+    if (names.size > 0) tasks.push(stateZone(room, id))
+  }
+  for (const { record } of room.state.sandboxes.values()) {
+    const { sandbox } = record
+    if (needsResolver(room, sandbox)) tasks.push(setResolver(room, sandbox))
+    const carrier = carrierOf(room, sandbox.endpoints)
+    const publications = publicationsOf(sandbox)
+    if (carrier === undefined || publications.length === 0) continue
+    tasks.push(room.keeper.holdPorts(sandbox.id, portHolds(room, carrier, publications)))
+  }
+  await logFailures('cannot state names and ports', tasks)
+}
+
+async function stateRules(room: Room): Promise<void> {
+  const tasks: Promise<void>[] = []
+  for (const { record } of room.state.networks.values()) {
+    const { network } = record
+    if (network.spec.configOnly) continue
+    const intent = driverNamed(network.spec.driver).bridgeIntent(network)
+    if (intent !== undefined) tasks.push(room.firewall.setBridge(intent))
+  }
+  for (const { record } of room.state.sandboxes.values()) {
+    const { sandbox } = record
+    const concerned = publicationsOf(sandbox).length > 0 || sandbox.spec.links.length > 0
+    if (concerned) tasks.push(stateFirewall(room, sandbox))
+  }
+  await logFailures('cannot state firewall rules', tasks)
+}
+
+async function logFailures(what: string, tasks: readonly Promise<unknown>[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(tasks)) {
+    if (outcome.status === 'rejected') log.error(what, { error: messageOf(outcome.reason) })
+  }
+}
+
+/** Compares everything with the kernel and patches it, while verbs go on. */
+export async function reconcileAll(room: Room): Promise<void> {
+  if (room.config.ipForward) await room.forwarding.switchOn(4)
+  await repair(room)
+  await sweep(room)
+  await room.firewall.reconcile()
+}
+
+/**
+ * Compares and patches in one go, without an await between, so that no verb comes in between. What
+ * fails is logged and does not keep the rest from being repaired.
+ */
+async function repair(room: Room): Promise<void> {
+  const outcomes = missingSteps(room).map(({ what, steps }) => ({ what, ...startSteps(steps) }))
+  for (const { what, failure, settled } of outcomes) {
+    await settled
+    if (failure === undefined) log.info('repaired', { what })
+    else log.error('cannot repair', { what, error: messageOf(failure) })
+  }
+}

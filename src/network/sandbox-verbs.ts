@@ -1,0 +1,278 @@
+/**
+ * Opening and closing a container's network. Addresses and host ports are reserved first, then
+ * the kernel is changed, then names, firewall, files and store follow together; a failure anywhere
+ * takes everything back.
+ */
+import { join } from 'node:path'
+import { newId } from '../base/id.ts'
+import { log } from '../base/log.ts'
+import { messageOf, Refusal, wrap } from '../base/refusal.ts'
+import { homeNetns, openNetns, removeNetns } from '../kernel/netns.ts'
+import { deleteLinks } from '../kernel/linkremover.ts'
+import { readSysctl, writeSysctl } from '../kernel/sysctl.ts'
+import { applySteps, undoSteps } from './apply.ts'
+import { diffObjects, type Step } from './diff.ts'
+import {
+  hasOwnNetns,
+  objectsOf,
+  releaseEndpoint,
+  reserveEndpoint,
+  sandboxSysctls,
+} from './endpoints.ts'
+import { resolvConfOf, writeFiles } from './files.ts'
+import { forgetFlows } from './flush.ts'
+import { linkIntents, parentsOf, refreshParents, stateFirewall } from './links.ts'
+import type { Endpoint, EndpointSpec, Sandbox, SandboxSpec } from './model.ts'
+import { networkEvent } from './network-verbs.ts'
+import {
+  carrierOf,
+  connectivityError,
+  portsView,
+  publicationsOf,
+  takePorts,
+} from './publish.ts'
+import { collections, type SandboxRecord } from './records.ts'
+import type { Room } from './room.ts'
+import { allOrFirstFailure, UndoStack } from './undo.ts'
+import { needsResolver, setNames, setResolver } from './zones.ts'
+
+/** Makes a container's network whole. Runs in the container's queue. */
+export async function openSandbox(room: Room, spec: SandboxSpec): Promise<Sandbox> {
+  if (room.state.sandboxes.has(spec.containerId)) await closeSandbox(room, spec.containerId)
+  const undo = new UndoStack()
+  try {
+    return await open(room, spec, undo)
+  } catch (error) {
+    await undo.run()
+    throw wrap('failed to set up container networking: ', error)
+  }
+}
+
+async function open(room: Room, spec: SandboxSpec, undo: UndoStack): Promise<Sandbox> {
+  const id = newId()
+  const folder = spec.mode.kind === 'host' ? 'default' : id.slice(0, 12)
+  const netnsPath = join(room.config.execRoot, 'netns', folder)
+  const endpoints = reserveAll(room, id, spec, undo)
+  const draft: Sandbox = { id, spec, netnsPath, endpoints, ports: {} }
+  const parents = parentsOf(room, spec.containerId)
+  room.state.sandboxes.set(spec.containerId, {
+    record: { sandbox: draft, resolvConfHash: '' },
+    ready: false,
+  })
+  undo.push(() => void room.state.sandboxes.delete(spec.containerId))
+  const sandbox = await publish(room, draft, undo)
+  await makeKernelObjects(room, sandbox, undo)
+  const internal = needsResolver(room, sandbox)
+  const resolvConf = resolvConfOf(room, sandbox, internal)
+  const resolvConfHash = writeFiles(room, sandbox, resolvConf)
+  const record: SandboxRecord = { sandbox, resolvConfHash }
+  undo.push(() => withdraw(room, sandbox))
+  await allOrFirstFailure([
+    ...endpoints.map((endpoint) => setNames(room, endpoint.networkId, endpoint.id, endpoint)),
+    ...(internal ? [setResolver(room, sandbox)] : []),
+    allowPorts(room, sandbox),
+    saveSandbox(room, record),
+  ])
+  room.state.sandboxes.set(spec.containerId, { record, ready: true })
+  forgetFlows(publicationsOf(sandbox), endpoints)
+  await refreshParents(room, parents)
+  emitEndpoints(room, 'connect', endpoints)
+  return sandbox
+}
+
+function reserveAll(
+  room: Room,
+  sandboxId: string,
+  spec: SandboxSpec,
+  undo: UndoStack,
+): readonly Endpoint[] {
+  const endpoints: Endpoint[] = []
+  for (const wanted of wantedEndpoints(spec)) {
+    const endpoint = reserveEndpoint(room, sandboxId, spec, wanted, endpoints)
+    undo.push(() => releaseEndpoint(room, endpoint))
+    endpoints.push(endpoint)
+  }
+  return endpoints
+}
+
+/** host and none are networks too; what cannot be mixed is refused in Docker's words. */
+function wantedEndpoints(spec: SandboxSpec): readonly EndpointSpec[] {
+  const { kind } = spec.mode
+  if (kind === 'disabled') return []
+  if (kind === 'container') {
+    throw new Refusal('internal', 'a container that shares a network has no sandbox of its own')
+  }
+  const names = spec.endpoints.map(({ network }) => network)
+  if (kind === 'networks') {
+    if (names.includes('host')) throw new Refusal('invalid', refusals.connectHost)
+    if (names.includes('none')) throw new Refusal('invalid', refusals.none)
+    return spec.endpoints
+  }
+  if (names.some((name) => name !== kind)) {
+    throw new Refusal('invalid', kind === 'host' ? refusals.shared : refusals.none)
+  }
+  const empty = { linkLocalIps: [], aliases: [], links: [], driverOpts: {}, gwPriority: 0 }
+  return spec.endpoints.length > 0 ? spec.endpoints : [{ network: kind, ...empty }]
+}
+
+/** Docker's sentences about networks that cannot be mixed. */
+export const refusals = {
+  connectHost:
+    'cannot connect container to host network -' +
+    ' container must be created in host network mode',
+  disconnectHost:
+    'cannot disconnect container from host network -' +
+    ' container was created in host network mode',
+  shared:
+    'container sharing network namespace with another container or host' +
+    ' cannot be connected to any other network',
+  none:
+    'container cannot be connected to multiple networks with one of the networks' +
+    ' in private (none) mode',
+} as const
+
+/** Host ports, chosen and held. */
+async function publish(room: Room, draft: Sandbox, undo: UndoStack): Promise<Sandbox> {
+  const carrier = carrierOf(room, draft.endpoints)
+  if (carrier === undefined) return draft
+  const publications = await takePorts(room, draft, carrier)
+  if (publications.length > 0) {
+    undo.push(async () => {
+      room.ports.release(draft.id, publications)
+      await room.keeper.releasePorts(draft.id)
+    })
+  }
+  return { ...draft, ports: portsView(draft.spec, carrier, publications) }
+}
+
+async function makeKernelObjects(room: Room, sandbox: Sandbox, undo: UndoStack): Promise<void> {
+  if (!hasOwnNetns(sandbox)) return
+  await room.departures.gone(sandbox.endpoints.flatMap(departureKeys))
+  const steps = diffObjects(objectsOf(room, sandbox), [])
+  const settings = sandboxSysctls(sandbox)
+  const [before, after] = [
+    settings.filter(({ key }) => !concernsInterface(key)),
+    settings.filter(({ key }) => concernsInterface(key)),
+  ]
+  const [netns, inside]: [Step[], Step[]] = [steps.slice(0, 1), steps.slice(1)]
+  await applySteps(netns)
+  undo.push(() => undoSteps(netns))
+  writeAll(sandbox, before)
+  await applySteps(inside)
+  undo.push(() => undoSteps(inside))
+  writeAll(sandbox, after)
+}
+
+/** `net/ipv4/conf/eth0/…` exists only once the interface does. */
+function concernsInterface(key: string): boolean {
+  const [, , kind, name = ''] = key.split('/')
+  return (kind === 'conf' || kind === 'neigh') && !['all', 'default', 'lo'].includes(name)
+}
+
+function writeAll(sandbox: Sandbox, settings: readonly { key: string; value: string }[]): void {
+  if (settings.length === 0) return
+  const ns = openNetns(sandbox.netnsPath)
+  try {
+    for (const { key, value } of settings) {
+      // Kernels without a setting that Docker writes by default go without it.
+      const asked = Object.hasOwn(sandbox.spec.sysctls, key.replaceAll('/', '.'))
+      if (asked || readSysctl(ns, key) !== undefined) writeSysctl(ns, key, value)
+    }
+  } finally {
+    ns.close()
+  }
+}
+
+/** The firewall's part; a sandbox without ports and links costs nothing there. */
+async function allowPorts(room: Room, sandbox: Sandbox): Promise<void> {
+  const hasPorts = publicationsOf(sandbox).length > 0
+  if (!hasPorts && linkIntents(room, sandbox).length === 0) return
+  try {
+    await stateFirewall(room, sandbox)
+  } catch (error) {
+    const carrier = carrierOf(room, sandbox.endpoints)
+    throw carrier === undefined ? error : connectivityError(sandbox, carrier, error)
+  }
+}
+
+/** Makes the sandbox durable. */
+export function saveSandbox(room: Room, record: SandboxRecord): Promise<void> {
+  const id = record.sandbox.spec.containerId
+  return room.store.write([{ collection: collections.sandboxes, id, document: record }])
+}
+
+/** What an endpoint occupies until its link is gone. */
+export function departureKeys(endpoint: Endpoint): readonly string[] {
+  const { networkId, sandboxId, interfaceName, ipv4, ipv6 } = endpoint
+  const addresses = [ipv4, ipv6].filter((address) => address !== '')
+  const keys = addresses.map((address) => `${networkId} ${address}`)
+  return interfaceName === '' ? keys : [...keys, `${sandboxId} ${interfaceName}`]
+}
+
+/** Takes a container's network down, whatever is left of it. Runs in the container's queue. */
+export async function closeSandbox(room: Room, containerId: string): Promise<void> {
+  const entry = room.state.sandboxes.get(containerId)
+  if (entry === undefined) return
+  const { sandbox } = entry.record
+  const { endpoints } = sandbox
+  const parents = parentsOf(room, containerId)
+  const publications = publicationsOf(sandbox)
+  room.state.sandboxes.delete(containerId)
+  removeKernelObjects(room, sandbox)
+  await withdraw(room, sandbox)
+  room.ports.release(sandbox.id, publications)
+  for (const endpoint of endpoints) releaseEndpoint(room, endpoint)
+  forgetFlows(publications, endpoints)
+  await refreshParents(room, parents).catch(logged('cannot update containers that link here'))
+  emitEndpoints(room, 'disconnect', endpoints)
+}
+
+/** Names, resolver, ports, firewall rules and document of a sandbox; each is tried. */
+async function withdraw(room: Room, sandbox: Sandbox): Promise<void> {
+  const { id, endpoints, spec } = sandbox
+  const published = publicationsOf(sandbox).length > 0
+  const change = { collection: collections.sandboxes, id: spec.containerId, document: null }
+  await Promise.all([
+    ...endpoints.map((endpoint) =>
+      setNames(room, endpoint.networkId, endpoint.id, undefined).catch(
+        logged('cannot take names back'),
+      ),
+    ),
+    room.keeper.removeResolver(id).catch(logged('cannot close a resolver')),
+    published || spec.links.length > 0
+      ? room.firewall.setEndpoint(id, [], []).catch(logged('cannot take firewall rules back'))
+      : undefined,
+    published
+      ? room.keeper.releasePorts(id).catch(logged('cannot release ports'))
+      : undefined,
+    room.store.write([change]).catch(logged('cannot forget a sandbox')),
+  ])
+}
+
+const logged = (what: string) => (error: unknown) => log.error(what, { error: messageOf(error) })
+
+/** The pairs go in the background; until then nobody gets their addresses. */
+function removeKernelObjects(room: Room, sandbox: Sandbox): void {
+  if (!hasOwnNetns(sandbox)) return
+  const links = sandbox.endpoints.flatMap(({ hostInterface }) => hostInterface || [])
+  const keys = sandbox.endpoints.flatMap(departureKeys)
+  room.departures.add(keys, deleteLinks(homeNetns(), links))
+  try {
+    removeNetns(sandbox.netnsPath)
+  } catch (error) {
+    logged('cannot remove a network namespace')(error)
+  }
+}
+
+/** One event per endpoint, in their order. */
+export function emitEndpoints(
+  room: Room,
+  action: 'connect' | 'disconnect',
+  endpoints: readonly Endpoint[],
+): void {
+  for (const { networkId, containerId } of endpoints) {
+    const network = room.state.network(networkId)
+    if (network !== undefined) room.emit(networkEvent(action, network, containerId))
+  }
+}
+
