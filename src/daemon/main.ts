@@ -1,0 +1,176 @@
+/**
+ * `portolan daemon`: configuration, start, signals, end.
+ *
+ * SIGTERM and SIGINT end containers, keeper and containerd, unless live-restore is set; SIGHUP
+ * reads the configuration file again; SIGKILL leaves everything to the next daemon. A fault that
+ * nobody caught is logged and ends the process, which leaves what SIGKILL leaves.
+ */
+import { log, setLogLevel, type LogLevel } from '../base/log.ts'
+import { Refusal, messageOf } from '../base/refusal.ts'
+import { eventRoutes } from '../api/events.ts'
+import { listen, parseAddress } from '../api/listen.ts'
+import { createApi, type Api } from '../api/server.ts'
+import { systemRoutes } from '../api/system.ts'
+import { engineVersion } from '../api/version.ts'
+import { EventLog } from '../insight/events.ts'
+import { notify } from '../kernel/notify.ts'
+import { loadConfig, type Config } from './config.ts'
+import { startEngine, type Engine } from './engine.ts'
+import { currentFacts, gatherConstants } from './facts.ts'
+import { helpText, parseFlags, type Given } from './flags.ts'
+import { layoutOf } from './layout.ts'
+import { lockFile, type Lock } from './lock.ts'
+import { startReconcileLoop } from './reconcile.ts'
+import { tlsOptions } from './tls.ts'
+
+const defaultHost = 'unix:///run/portolan/docker.sock'
+
+/** Runs until it is told to end; answers the exit code. */
+export async function main(args: readonly string[]): Promise<number> {
+  try {
+    const line = parseFlags(args)
+    if (line.kind === 'help') {
+      console.log(helpText())
+      return 0
+    }
+    if (line.kind === 'version') {
+      console.log(`Portolan engine version ${engineVersion}`)
+      return 0
+    }
+    const config = loadConfig(line.given)
+    if (config.validate) {
+      console.error('configuration OK')
+      return 0
+    }
+    return await runDaemon(config, line.given)
+  } catch (error) {
+    console.error(messageOf(error))
+    if (!(error instanceof Refusal) && error instanceof Error) console.error(error.stack)
+    return error instanceof Refusal && error.kind === 'invalid' ? 125 : 1
+  }
+}
+
+async function runDaemon(config: Config, flags: Given): Promise<number> {
+  if (process.getuid?.() !== 0) {
+    throw new Refusal('forbidden', 'portolan daemon needs root: it makes links, namespaces and firewall rules')
+  }
+  setLevel(config)
+  const end = Promise.withResolvers<number>()
+  watchFaults()
+  // From now on a signal ends the daemon in order, also while it still starts.
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      log.info('ending', { signal })
+      end.resolve(0)
+    })
+  }
+  const layout = layoutOf(config['data-root'], config['exec-root'])
+  const locks: Lock[] = []
+  try {
+    locks.push(lockFile(layout.lock, 'another daemon uses this data root'))
+    locks.push(lockFile(layout.execLock, 'another daemon uses this exec root'))
+    locks.push(lockFile(config.pidfile, 'another daemon has this pid file'))
+    const events = new EventLog()
+    const engine = await startEngine(config, layout, events)
+    let current = config
+    const api = await openApi(() => current, engine, events)
+    const loop = startReconcileLoop(() => engine.reconcile())
+    const reload = () => { current = reloadConfig(current, flags, events) }
+    process.on('SIGHUP', reload)
+    tellManager('READY=1')
+    log.info('Daemon has completed initialization')
+    const code = await end.promise
+    tellManager('STOPPING=1')
+    process.off('SIGHUP', reload)
+    await loop.stop()
+    await api.close()
+    await engine.stop(current['live-restore'])
+    return code
+  } finally {
+    for (const lock of locks.reverse()) lock.release()
+  }
+}
+
+async function openApi(config: () => Config, engine: Engine, events: EventLog): Promise<Api> {
+  const constants = await gatherConstants(engine.store, engine.containerd, config())
+  const counts = engine.counts
+  const routes = [
+    ...systemRoutes({
+      facts: () => currentFacts(config(), constants, counts, events),
+      diskUsage: (parts) => engine.diskUsage(parts),
+      login: (credentials) => engine.login(credentials),
+    }),
+    ...eventRoutes(events),
+    ...engine.routes,
+  ]
+  const api = createApi(routes, { experimental: config().experimental })
+  const { hosts, group } = config()
+  const tls = tlsOptions(config())
+  for (const host of hosts.length > 0 ? hosts : [defaultHost]) {
+    const address = parseAddress(host, tls !== undefined)
+    if (address.kind === 'tcp' && tls === undefined) {
+      log.warn('this address gives root on this machine to everyone who can reach it', { host })
+    }
+    await listen(api, address, tls === undefined ? { group } : { group, tls })
+  }
+  return api
+}
+
+/** What may change while the daemon runs: the rest of the file waits for the next start. */
+function reloadConfig(current: Config, flags: Given, events: EventLog): Config {
+  try {
+    const fresh = loadConfig(flags)
+    const changed: Config = {
+      ...current,
+      debug: fresh.debug,
+      'log-level': fresh['log-level'],
+      labels: fresh.labels,
+      'live-restore': fresh['live-restore'],
+      'shutdown-timeout': fresh['shutdown-timeout'],
+      'insecure-registries': fresh['insecure-registries'],
+      'registry-mirrors': fresh['registry-mirrors'],
+    }
+    setLevel(changed)
+    log.info('configuration reloaded', { debug: changed.debug, liveRestore: changed['live-restore'] })
+    const attributes = {
+      name: 'portolan', debug: String(changed.debug), labels: JSON.stringify(changed.labels),
+      'live-restore': String(changed['live-restore']),
+      'shutdown-timeout': String(changed['shutdown-timeout']),
+    }
+    events.emit({ type: 'daemon', action: 'reload', id: '', attributes })
+    return changed
+  } catch (error) {
+    log.error('configuration not reloaded', { error: messageOf(error) })
+    return current
+  }
+}
+
+const levels: Readonly<Record<string, LogLevel>> = {
+  trace: 'debug', debug: 'debug', info: 'info', warn: 'warn', warning: 'warn',
+  error: 'error', fatal: 'error', panic: 'error',
+}
+
+function setLevel(config: Config): void {
+  setLogLevel(config.debug ? 'debug' : (levels[config['log-level']] ?? 'info'))
+}
+
+/** Going on after a fault of unknown reach could harm; the next daemon finds everything. */
+function watchFaults(): void {
+  const die = (error: unknown) => {
+    log.error('fault', { error: messageOf(error) })
+    if (error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`)
+    process.exit(70)
+  }
+  process.on('uncaughtException', die)
+  process.on('unhandledRejection', die)
+}
+
+function tellManager(message: string): void {
+  const socket = process.env['NOTIFY_SOCKET']
+  if (socket === undefined || socket === '') return
+  try {
+    notify(socket, message)
+  } catch (error) {
+    log.warn('the service manager cannot be told', { message, error: messageOf(error) })
+  }
+}
