@@ -17,6 +17,7 @@ import type {
   Attachment,
   AttachOptions,
   Keeper,
+  OutputChunk,
   PortHold,
   ResolverSpec,
   StdioSpec,
@@ -43,6 +44,8 @@ export interface KeeperConnection extends Keeper {
 const attemptsMax = 3
 /** Between starts of a keeper that dies again and again; the first restart does not wait. */
 const restartDelayMsMax = 5_000
+/** A keeper's sockets close within moments of each other when it dies. */
+const deathMsMax = 250
 /** How long a call waits for a keeper to come back before it is refused. */
 const outageMsMax = 10_000
 
@@ -129,9 +132,11 @@ class Connection implements KeeperConnection {
   async openStdio(spec: StdioSpec): Promise<void> {
     this.#hold(spec)
     try {
-      const answer = await this.#ask({ method: 'openStdio', spec, stdinClosed: false })
-      this.#desired.streams.set(spec.streamId, { spec, stdinClosed: answer.stdinClosed === true })
-      if (answer.stdinClosed === true) this.#releaseStdin(spec.streamId)
+      const opening = { spec, stdinClosed: false, attachers: 0 }
+      const answer = await this.#ask({ method: 'openStdio', opening })
+      const stdinClosed = answer.stdinClosed === true
+      this.#desired.streams.set(spec.streamId, { ...opening, stdinClosed })
+      if (stdinClosed) this.#releaseStdin(spec.streamId)
     } catch (error) {
       this.#release(spec.streamId)
       throw error
@@ -154,16 +159,34 @@ class Connection implements KeeperConnection {
   }
 
   async attach(streamId: string, options: AttachOptions): Promise<Attachment> {
-    await this.#connected()
-    const link = await openAttachment(`${this.#paths.socketPath}.io`, streamId, options)
+    let channel = await this.#connected()
+    const keeperReturned = async () => {
+      const died = channel.closed.then(() => true)
+      if (!(await Promise.race([died, sleep(deathMsMax, false)]))) return false
+      if (this.#finished || !this.#desired.streams.has(streamId)) return false
+      channel = await this.#connected()
+      return true
+    }
+    const path = `${this.#paths.socketPath}.io`
+    const link = await openAttachment(path, streamId, options, keeperReturned)
+    const stream = this.#desired.streams.get(streamId)
+    let counted = stream !== undefined
+    if (stream !== undefined) stream.attachers++
+    const leave = () => {
+      if (counted && stream !== undefined) stream.attachers--
+      counted = false
+    }
     const closeStdin = async () => {
       await link.closeStdin()
-      const stream = this.#desired.streams.get(streamId)
       if (stream !== undefined) stream.stdinClosed = true
-      this.#releaseStdin(streamId)
+      if (stream === this.#desired.streams.get(streamId)) this.#releaseStdin(streamId)
     }
-    const { output } = link
-    return { output, write: (data) => link.write(data), closeStdin, detach: () => link.detach() }
+    const detach = () => {
+      link.detach()
+      leave()
+    }
+    const output = whenDone(link.output, leave)
+    return { output, write: (data) => link.write(data), closeStdin, detach }
   }
 
   /** Hands over a fact that is in the desired state already: a new keeper learns it by replay. */
@@ -242,12 +265,13 @@ class Connection implements KeeperConnection {
   }
 
   #hold(spec: StdioSpec): void {
-    if (this.#held.has(spec.streamId)) return
     const output: number[] = []
     try {
       if (spec.fifoStdout !== '') output.push(openFifo(spec.fifoStdout, 'read'))
       if (spec.fifoStderr !== '') output.push(openFifo(spec.fifoStderr, 'read'))
       const stdin = spec.fifoStdin === '' ? undefined : openFifo(spec.fifoStdin, 'readWrite')
+      // Those of a process before this one, if they were not let go of.
+      this.#release(spec.streamId)
       this.#held.set(spec.streamId, { stdin, output })
     } catch (error) {
       for (const fd of output) closeSync(fd)
@@ -273,6 +297,18 @@ class Connection implements KeeperConnection {
     this.#arrival.promise.catch(() => undefined)
     this.#arrival.reject(new Refusal('unavailable', 'the daemon is shutting down'))
     for (const streamId of [...this.#held.keys()]) this.#release(streamId)
+  }
+}
+
+/** `chunks`, and `done` once when the reader has come to its end or gone away. */
+async function* whenDone(
+  chunks: AsyncIterable<OutputChunk>,
+  done: () => void,
+): AsyncGenerator<OutputChunk> {
+  try {
+    yield* chunks
+  } finally {
+    done()
   }
 }
 

@@ -14,7 +14,7 @@ export class Desired {
   readonly zones = new Map<string, Zone>()
   readonly resolvers = new Map<string, { spec: ResolverSpec; ports: ResolverPorts }>()
   readonly ports = new Map<string, readonly PortHold[]>()
-  readonly streams = new Map<string, { spec: StdioSpec; stdinClosed: boolean }>()
+  readonly streams = new Map<string, { spec: StdioSpec; stdinClosed: boolean; attachers: number }>()
 
   /**
    * Takes the new records of a zone and answers what to tell the keeper: the difference, so that a
@@ -32,7 +32,9 @@ export class Desired {
   /** Everything, streams first: output waits in pipes of 64 KiB. */
   facts(): readonly Request[] {
     const facts: Request[] = []
-    for (const stream of this.streams.values()) facts.push({ method: 'openStdio', ...stream })
+    for (const stream of this.streams.values()) {
+      facts.push({ method: 'openStdio', opening: { ...stream } })
+    }
     for (const [networkId, { name, records }] of this.zones) {
       facts.push({ method: 'setZone', networkId, name, records: [...records.values()] })
     }

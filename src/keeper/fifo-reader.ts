@@ -5,7 +5,7 @@
  * that comes after the last writer has gone is told nothing by the kernel, so `readWhatIsThere`
  * asks: the caller does it once it knows that the process has exited.
  */
-import { readSync } from 'node:fs'
+import { fstatSync, readSync, statSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { openFifo } from '../kernel/fifo.ts'
 
@@ -17,12 +17,14 @@ export class FifoReader {
   readonly #socket: Socket
   readonly #take: (data: Buffer) => void
   readonly #end: () => void
+  readonly #path: string
   #ended = false
 
   /** `take` must copy what it keeps. `end` is called once, also after `close`. */
   constructor(path: string, take: (data: Buffer) => void, end: () => void) {
     this.#take = take
     this.#end = end
+    this.#path = path
     this.#fd = openFifo(path, 'read')
     const onread = {
       buffer,
@@ -40,6 +42,11 @@ export class FifoReader {
 
   get ended(): boolean {
     return this.#ended
+  }
+
+  /** Whether it reads the FIFO that is at its path now, and has not come to the end. */
+  isCurrent(): boolean {
+    return !this.#ended && fstatSync(this.#fd).ino === statSync(this.#path).ino
   }
 
   pause(): void {

@@ -55,9 +55,9 @@ export class Holdings {
       case 'releasePorts':
         return this.#releasePorts(request.endpointId)
       case 'openStdio': {
-        const { spec, stdinClosed } = request
-        const answer = await this.#stdio.call({ method: 'open', spec, stdinClosed })
-        this.#streams.add(spec.streamId)
+        const { opening } = request
+        const answer = await this.#stdio.call({ method: 'open', opening })
+        this.#streams.add(opening.spec.streamId)
         return answer
       }
       case 'drainStdio': {

@@ -19,6 +19,15 @@ export interface ResolverPorts {
   readonly tcp: number
 }
 
+/** A stream as a keeper takes it up, which may be another one than the first. */
+export interface StreamOpening {
+  readonly spec: StdioSpec
+  /** Its input was ended before. */
+  readonly stdinClosed: boolean
+  /** Clients that were attached to it; they come back, and output waits a moment for them. */
+  readonly attachers: number
+}
+
 export type Request =
   | {
       readonly method: 'setZone'
@@ -38,7 +47,7 @@ export type Request =
   | { readonly method: 'removeResolver'; readonly sandboxId: string }
   | { readonly method: 'holdPorts'; readonly endpointId: string; readonly ports: readonly PortHold[] }
   | { readonly method: 'releasePorts'; readonly endpointId: string }
-  | { readonly method: 'openStdio'; readonly spec: StdioSpec; readonly stdinClosed: boolean }
+  | { readonly method: 'openStdio'; readonly opening: StreamOpening }
   | { readonly method: 'drainStdio'; readonly streamId: string; readonly timeoutMs: number }
   | { readonly method: 'closeStdio'; readonly streamId: string }
   | {
@@ -89,8 +98,7 @@ const parsers: Readonly<Record<Request['method'], (from: JsonObject) => Request>
   releasePorts: (from) => ({ method: 'releasePorts', endpointId: field.text(from, 'endpointId') }),
   openStdio: (from) => ({
     method: 'openStdio',
-    spec: parseStdio(field.object(from, 'spec')),
-    stdinClosed: field.flag(from, 'stdinClosed'),
+    opening: parseOpening(field.object(from, 'opening')),
   }),
   drainStdio: (from) => ({
     method: 'drainStdio',
@@ -164,6 +172,14 @@ function parsePort(from: JsonObject): PortHold {
     containerIp: field.text(from, 'containerIp'),
     containerPort: field.number(from, 'containerPort'),
     relay: field.flag(from, 'relay'),
+  }
+}
+
+function parseOpening(from: JsonObject): StreamOpening {
+  return {
+    spec: parseStdio(field.object(from, 'spec')),
+    stdinClosed: field.flag(from, 'stdinClosed'),
+    attachers: field.number(from, 'attachers'),
   }
 }
 

@@ -8,13 +8,15 @@
 import { Socket } from 'node:net'
 import { openFifo } from '../kernel/fifo.ts'
 import { Attacher } from './attacher.ts'
-import type { StdioSpec } from './client.ts'
 import { FifoReader } from './fifo-reader.ts'
 import { LogFile } from './log-file.ts'
 import type { LogStream } from './log-format.ts'
+import type { StreamOpening } from './protocol.ts'
+
+/** How long output waits for clients to find the new keeper. */
+const returnMsMax = 1_000
 
 export class StdioStream {
-  readonly spec: StdioSpec
   readonly #stallMs: number
   readonly #log: LogFile | undefined
   readonly #attachers = new Set<Attacher>()
@@ -22,12 +24,15 @@ export class StdioStream {
   #stdin: Socket | undefined
   #stdinClosed: boolean
   #paused = false
+  #draining = false
+  /** Clients of the keeper before this one that are on their way back. */
+  #awaited: number
   #ended: PromiseWithResolvers<void> = Promise.withResolvers()
 
-  constructor(spec: StdioSpec, stdinClosed: boolean, stallMs: number) {
-    this.spec = spec
+  constructor({ spec, stdinClosed, attachers }: StreamOpening, stallMs: number) {
     this.#stallMs = stallMs
     this.#stdinClosed = stdinClosed
+    this.#awaited = attachers
     try {
       this.#log = spec.logPath === '' ? undefined : new LogFile(spec)
       if (spec.fifoStdin !== '' && !stdinClosed) this.#stdin = openStdin(spec.fifoStdin)
@@ -37,10 +42,16 @@ export class StdioStream {
       this.close()
       throw error
     }
+    if (attachers > 0) this.#awaitAttachers()
   }
 
   get stdinClosed(): boolean {
     return this.#stdinClosed
+  }
+
+  /** False: the FIFOs were made anew, or one has ended: the next process needs a new stream. */
+  isCurrent(): boolean {
+    return this.#readers.every((reader) => reader.isCurrent())
   }
 
   attach(connection: Socket, wants: ReadonlySet<LogStream>): void {
@@ -49,6 +60,8 @@ export class StdioStream {
       this.#throttle()
     })
     this.#attachers.add(attacher)
+    this.#awaited = Math.max(0, this.#awaited - 1)
+    this.#throttle()
     if (this.#readers.every((reader) => reader.ended)) attacher.end()
   }
 
@@ -70,7 +83,8 @@ export class StdioStream {
 
   /** The process has exited: resolves when all output is logged, at latest after `timeoutMs`. */
   async drain(timeoutMs: number): Promise<void> {
-    this.#resumeAll()
+    this.#draining = true
+    this.#throttle()
     for (const reader of this.#readers) reader.readWhatIsThere()
     const late = Promise.withResolvers<void>()
     const timer = setTimeout(() => late.resolve(), timeoutMs)
@@ -111,17 +125,25 @@ export class StdioStream {
     this.#attachers.clear()
   }
 
-  /** Reading pauses while an attacher is full: it is given time, the container waits. */
-  #throttle(): void {
-    const full = [...this.#attachers].some((attacher) => attacher.full)
-    if (full === this.#paused) return
-    this.#paused = full
-    for (const reader of this.#readers) full ? reader.pause() : reader.resume()
+  #awaitAttachers(): void {
+    this.#throttle()
+    const giveUp = () => {
+      this.#awaited = 0
+      this.#throttle()
+    }
+    setTimeout(giveUp, returnMsMax)
   }
 
-  #resumeAll(): void {
-    this.#paused = false
-    for (const reader of this.#readers) reader.resume()
+  /**
+   * Reading pauses while an attacher is full (it is given time, the container waits) and until those
+   * of a keeper that died are back. What is left of a process that has exited is little: it is read.
+   */
+  #throttle(): void {
+    const full = this.#awaited > 0 || [...this.#attachers].some((attacher) => attacher.full)
+    const pause = full && !this.#draining
+    if (pause === this.#paused) return
+    this.#paused = pause
+    for (const reader of this.#readers) pause ? reader.pause() : reader.resume()
   }
 }
 

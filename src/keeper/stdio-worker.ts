@@ -16,18 +16,11 @@ const { attachSocketPath, stallMs }: StdioWorkerData = workerData
 
 async function perform(request: StdioRequest): Promise<StdioAnswer> {
   switch (request.method) {
-    case 'open': {
-      const known = streams.get(request.spec.streamId)
-      if (known !== undefined) return { stdinClosed: known.stdinClosed }
-      const stream = new StdioStream(request.spec, request.stdinClosed, stallMs)
-      streams.set(request.spec.streamId, stream)
-      return { stdinClosed: stream.stdinClosed }
-    }
-    case 'drain': {
-      await streams.get(request.streamId)?.drain(request.timeoutMs)
-      streams.delete(request.streamId)
+    case 'open':
+      return open(request)
+    case 'drain':
+      await end(request.streamId, request.timeoutMs)
       return {}
-    }
     case 'close': {
       streams.get(request.streamId)?.close()
       streams.delete(request.streamId)
@@ -37,12 +30,27 @@ async function perform(request: StdioRequest): Promise<StdioAnswer> {
       const wanted = new Set(request.streamIds)
       const surplus = [...streams.keys()].filter((streamId) => !wanted.has(streamId))
       // Whatever was written is still logged; nobody waits for more.
-      await Promise.all(
-        surplus.map((streamId) => perform({ method: 'drain', streamId, timeoutMs: 0 })),
-      )
+      await Promise.all(surplus.map((streamId) => end(streamId, 0)))
       return {}
     }
   }
+}
+
+async function open(request: Extract<StdioRequest, { method: 'open' }>): Promise<StdioAnswer> {
+  const { streamId } = request.opening.spec
+  const known = streams.get(streamId)
+  if (known?.isCurrent()) return { stdinClosed: known.stdinClosed }
+  await end(streamId, 0)
+  const stream = new StdioStream(request.opening, stallMs)
+  streams.set(streamId, stream)
+  return { stdinClosed: stream.stdinClosed }
+}
+
+async function end(streamId: string, timeoutMs: number): Promise<void> {
+  const stream = streams.get(streamId)
+  await stream?.drain(timeoutMs)
+  // A new process of the same container may have got its stream meanwhile.
+  if (stream === streams.get(streamId)) streams.delete(streamId)
 }
 
 function serve(port: NonNullable<typeof parentPort>): void {

@@ -150,6 +150,7 @@ test('a keeper that is killed is replaced and the output goes on without a gap',
   await keeper.openStdio(spec)
   // Two writes for each line: the keeper dies in the middle of one.
   const script = 'for i in $(seq 1 400); do printf "line "; sleep 0.005; echo $i; done'
+  const seen = collect(await keeper.attach(spec.streamId, both))
   const child = startProgram(spec, script)
   const exited = once(child, 'exit')
   await sleep(300)
@@ -159,7 +160,23 @@ test('a keeper that is killed is replaced and the output goes on without a gap',
   await keeper.drainStdio(spec.streamId, 5000)
   const expected = Array.from({ length: 400 }, (_, index) => `line ${index + 1}\n`).join('')
   assert.equal(logged(spec), expected)
+  assert.equal((await seen).stdout, expected)
   assert.notEqual(readMark(paths.pidPath)?.pid, first?.pid)
+})
+
+test('the next process of a container gets fresh streams though the last one was never drained', async (t) => {
+  const { keeper, stream } = await bench(t)
+  const spec = stream()
+  await keeper.openStdio(spec)
+  await runProgram(spec, 'echo one')
+  for (const path of [spec.fifoStdout, spec.fifoStderr]) {
+    rmSync(path)
+    makeFifo(path)
+  }
+  await keeper.openStdio(spec)
+  await runProgram(spec, 'echo two')
+  await keeper.drainStdio(spec.streamId, 5000)
+  assert.equal(logged(spec), 'one\ntwo\n')
 })
 
 test('a daemon that goes and comes back finds the stream as it was', async (t) => {

@@ -5,10 +5,10 @@
  * namespace that its maker is in at that moment.
  */
 import { Worker } from 'node:worker_threads'
-import type { StdioSpec } from './client.ts'
+import type { StreamOpening } from './protocol.ts'
 
 export type StdioRequest =
-  | { readonly method: 'open'; readonly spec: StdioSpec; readonly stdinClosed: boolean }
+  | { readonly method: 'open'; readonly opening: StreamOpening }
   | { readonly method: 'drain'; readonly streamId: string; readonly timeoutMs: number }
   | { readonly method: 'close'; readonly streamId: string }
   | { readonly method: 'settle'; readonly streamIds: readonly string[] }
