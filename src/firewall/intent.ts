@@ -1,6 +1,6 @@
 /**
  * What should be allowed and translated, as data. Compiled to iptables (`compile.ts`) or to
- * nftables (`nft-compile.ts`); both offer the same guarantees. `open.ts` makes a `Firewall`.
+ * nftables (`nft-compile.ts`); both offer the same guarantees.
  */
 
 /** What holds for the whole daemon. */

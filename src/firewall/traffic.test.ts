@@ -6,6 +6,7 @@ import { once } from 'node:events'
 import { after, before, test } from 'node:test'
 import { formatAddress, parseAddress } from '../address/ip.ts'
 import { PortHolder } from '../keeper/ports.ts'
+import { watchFirewall } from '../kernel/monitor.ts'
 import { homeNetns } from '../kernel/netns.ts'
 import { nftAccess, tableAccess } from './access.ts'
 import { IptablesBackend } from './iptables.ts'
@@ -126,6 +127,31 @@ interface Lab {
   dropFor(link: string): void
 }
 
+
+test('what somebody flushes is put back without being asked', async () => {
+  shell('nft flush ruleset')
+  const backend = new NftablesBackend({
+    settings, access: nftAccess(homeNetns()), dropForwarding: () => false,
+  })
+  const writer = new FirewallWriter(backend, (changed) => watchFirewall(homeNetns(), changed))
+  await writer.start()
+  await writer.reconcile()
+  await writer.setBridge(bridge(br1, '18'))
+  await new Promise((resolve) => setTimeout(resolve, 400))
+  try {
+    for (let i = 0; i < 2; i++) {
+      shell('nft flush ruleset')
+      const deadline = Date.now() + 3000
+      while ((await writer.plan()).length > 0 && Date.now() < deadline) {
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+      assert.deepEqual(await writer.plan(), [])
+      assert.ok(shell('nft list ruleset').includes(br1))
+    }
+  } finally {
+    await writer.removeAll()
+  }
+})
 
 function onBoth(name: string, set: Partial<FirewallSettings>, task: (lab: Lab) => Promise<void>): void {
   for (const backend of ['iptables', 'nftables']) {

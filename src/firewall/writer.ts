@@ -6,6 +6,7 @@
  */
 import { Refusal } from '../base/refusal.ts'
 import type { Backend, ExplainMatch, Unit } from './backend.ts'
+import { Repairer, type WatchFirewall } from './repair.ts'
 import type { BridgeIntent, Firewall, LinkIntent, PortIntent } from './intent.ts'
 
 /** A compose file of a thousand services at once; a bound, not a tuning. */
@@ -25,8 +26,13 @@ export class FirewallWriter implements Firewall {
   #tail: Promise<unknown> = Promise.resolve()
   #draining = false
 
-  constructor(backend: Backend) {
+  readonly #watch: WatchFirewall | undefined
+  #repairer: Repairer | undefined
+
+  /** @param watch with it, what others change of our rules is put back at once */
+  constructor(backend: Backend, watch?: WatchFirewall) {
     this.#backend = backend
+    this.#watch = watch
   }
 
   start(): Promise<void> {
@@ -51,8 +57,13 @@ export class FirewallWriter implements Firewall {
     return this.#change(`endpoint ${endpointId}`, unit)
   }
 
-  reconcile(): Promise<void> {
-    return this.#exclusive(() => this.#backend.reconcile())
+  async reconcile(): Promise<void> {
+    await this.#exclusive(async () => {
+      await this.#backend.reconcile()
+      this.#repairer?.wrote()
+    })
+    // Before the first comparison nobody knows what is in use.
+    if (this.#watch !== undefined) this.#repairer ??= new Repairer(this.#watch, () => this.reconcile())
   }
 
   plan(): Promise<readonly string[]> {
@@ -63,7 +74,10 @@ export class FirewallWriter implements Firewall {
     return this.#exclusive(() => this.#backend.explain(match))
   }
 
+  /** Also ends the watching. */
   removeAll(): Promise<void> {
+    this.#repairer?.close()
+    this.#repairer = undefined
     return this.#exclusive(() => this.#backend.removeAll())
   }
 
@@ -95,6 +109,7 @@ export class FirewallWriter implements Firewall {
     const latest = new Map(batch.map((change) => [change.id, change]))
     try {
       await this.#backend.apply([...latest.values()])
+      this.#repairer?.wrote()
       for (const change of batch) change.resolve()
     } catch (error) {
       if (batch.length === 1) batch[0]?.reject(error)
