@@ -85,9 +85,8 @@ export async function startEngine(config: Config, layout: Layout, events: EventL
 
 /** Folders, and threads that must exist before the first entry into a namespace. */
 async function prepareProcess(layout: Layout): Promise<void> {
-  for (const folder of [layout.dataRoot, layout.execRoot, layout.netns]) {
-    mkdirSync(folder, { recursive: true, mode: 0o711 })
-  }
+  mkdirSync(layout.dataRoot, { recursive: true, mode: 0o710 })
+  mkdirSync(layout.netns, { recursive: true, mode: 0o711 })
   chmodSync(layout.execRoot, 0o711) // the socket's group passes through, nobody reads it
   await warmThreads()
   homeNetns()

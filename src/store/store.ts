@@ -8,7 +8,7 @@
  * file is locked while it is open. Limit: every commit blocks the process for one fsync, so
  * changes that wait together share one.
  */
-import { existsSync } from 'node:fs'
+import { closeSync, existsSync, openSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { parseExact, renderExact } from '../base/json.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
@@ -56,6 +56,8 @@ interface Mirror {
 /** Opens the file, or makes it. Refuses one that is not ours, too new, damaged or in use. */
 export function openStore(path: string): Store {
   const existed = existsSync(path)
+  // Environments of containers are in it: nobody but root reads it, nor the log beside it.
+  if (!existed) closeSync(openSync(path, 'a', 0o600))
   let db: DatabaseSync | undefined
   try {
     db = new DatabaseSync(path)
