@@ -53,12 +53,12 @@ function writeConfigOnce(print: (line: string) => void): void {
     }
     const [network = '', length] = base.split('/')
     config['default-bridge-name'] = 'portolan0'
-    config['firewall-chain-prefix'] = 'PORTOLAN'
+    config['firewall-shared-chains'] = true
     config['bip'] = `${network.replace(/0$/, '1')}/24`
     config['default-address-pools'] = [{ base: `${network}/${length}`, size: 24 }]
     print('Another container engine is at work here:')
     for (const sentence of found) print(`  ${sentence}`)
-    print(`Portolan leaves all that alone. Its own: bridge portolan0, addresses from ${base}, chains PORTOLAN-*.`)
+    print(`Portolan leaves all that alone. Its own: bridge portolan0, addresses from ${base}, rules with its comment.`)
   }
   mkdirSync(dirname(paths.config), { recursive: true })
   mkdirSync(paths.data, { recursive: true, mode: 0o711 })
