@@ -78,7 +78,7 @@ export async function waitReady(
  */
 export async function untilLost(containerd: Containerd, signal: AbortSignal): Promise<void> {
   try {
-    const filters = ['topic==/portolan/none']
+    const filters = ['topic=="/portolan/none"']
     for await (const event of containerd.events.subscribe({ filters }, { signal })) {
       log.debug('unexpected event from containerd', { topic: event.topic })
     }
