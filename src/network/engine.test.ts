@@ -101,7 +101,7 @@ test('a failing open leaves nothing behind and says why', async () => {
   ] as const
   const spec = lab.spec({ endpoints: [endpointSpec('u1')], publications })
   const wrapped = new RegExp(
-    '^failed to set up container networking: driver failed programming external connectivity' +
+    '^driver failed programming external connectivity' +
       ` on endpoint ${spec.containerName} \\([0-9a-f]{64}\\): `,
   )
   lab.told.firewallFails = true
@@ -112,7 +112,7 @@ test('a failing open leaves nothing behind and says why', async () => {
   lab.told.busy.clear()
   await assert.rejects(engine.open(lab.spec({ endpoints: [endpointSpec('nope')] })), {
     kind: 'notFound',
-    message: 'failed to set up container networking: network nope not found',
+    message: 'network nope not found',
   })
   await engine.settled()
   assert.deepEqual(linkNames(), before)

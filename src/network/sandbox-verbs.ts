@@ -6,7 +6,7 @@
 import { join } from 'node:path'
 import { newId } from '../base/id.ts'
 import { log } from '../base/log.ts'
-import { messageOf, Refusal, wrap } from '../base/refusal.ts'
+import { messageOf, Refusal } from '../base/refusal.ts'
 import { homeNetns, openNetns, removeNetns } from '../kernel/netns.ts'
 import { deleteLinks } from '../kernel/linkremover.ts'
 import { readSysctl, writeSysctl } from '../kernel/sysctl.ts'
@@ -44,7 +44,7 @@ export async function openSandbox(room: Room, spec: SandboxSpec): Promise<Sandbo
     return await open(room, spec, undo)
   } catch (error) {
     await undo.run()
-    throw wrap('failed to set up container networking: ', error)
+    throw error
   }
 }
 
