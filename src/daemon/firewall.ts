@@ -1,11 +1,13 @@
 /** Chooses what stands behind the firewall writer, and remembers policies that it changed. */
 import { tableAccess, nftAccess } from '../firewall/access.ts'
-import type { Backend, PolicyRecord } from '../firewall/backend.ts'
+import type { PolicyRecord } from '../firewall/backend.ts'
 import type { Firewall } from '../firewall/intent.ts'
 import { IptablesBackend } from '../firewall/iptables.ts'
 import { NftablesBackend } from '../firewall/nftables.ts'
 import type { Family } from '../firewall/rules.ts'
-import { FirewallWriter } from '../firewall/writer.ts'
+import { FirewallWriter, noFirewall } from '../firewall/writer.ts'
+import { watchFirewall } from '../kernel/monitor.ts'
+import { watchFirewall } from '../kernel/monitor.ts'
 import { homeNetns } from '../kernel/netns.ts'
 import type { Forwarding } from '../network/forwarding.ts'
 import type { Store } from '../store/store.ts'
@@ -17,24 +19,14 @@ const collectionName = 'firewall-policies'
 
 export function createFirewall(config: Config, store: Store, forwarding: Forwarding): Firewall {
   const policies = policyRecord(store)
-  if (!config.iptables) return new FirewallWriter(noBackend)
+  if (!config.iptables) return noFirewall
   const settings = firewallSettings(config)
   const dropForwarding = (family: Family) =>
     !config['ip-forward-no-drop'] && forwarding.switchedByUs(family)
   const backend = config['firewall-backend'] === 'nftables'
     ? new NftablesBackend({ settings, access: nftAccess(homeNetns()), dropForwarding })
     : new IptablesBackend({ settings, access: tableAccess(), dropForwarding, policies })
-  return new FirewallWriter(backend)
-}
-
-/** --iptables=false: the user writes the rules. */
-const noBackend: Backend = {
-  start: async () => undefined,
-  apply: async () => undefined,
-  reconcile: async () => undefined,
-  plan: async () => [],
-  explain: async () => [],
-  removeAll: async () => undefined,
+  return new FirewallWriter(backend, (changed) => watchFirewall(homeNetns(), changed))
 }
 
 function policyRecord(store: Store): PolicyRecord {
