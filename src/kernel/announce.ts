@@ -5,8 +5,7 @@
  * Without it a container that takes over another's address would be unreachable until the
  * neighbours' entries age. It is a courtesy: nothing fails when it cannot be sent.
  */
-import { closeFd, libcCalls } from './ffi.ts'
-import { listLinks } from './link.ts'
+import { closeOnPool, libcCalls } from './ffi.ts'
 import { ipToBytes, macToBytes } from './ipbytes.ts'
 import { inNetns, type Netns } from './netns.ts'
 
@@ -16,10 +15,14 @@ const ETH_P_ARP = 0x0806
 const ETH_P_IPV6 = 0x86dd
 const ICMPV6 = 58
 
-/** Sends one announcement for each address of the link with this index. */
-export function announce(ns: Netns, index: number, addresses: readonly string[]): void {
-  const mac = listLinks(ns).find((link) => link.index === index)?.mac ?? ''
-  if (mac === '' || addresses.length === 0) return
+/** Sends one announcement for each address (with or without prefix length) of a link. */
+export function announce(
+  ns: Netns,
+  index: number,
+  mac: string,
+  addresses: readonly string[],
+): void {
+  if (addresses.length === 0) return
   const hardware = macToBytes(mac)
   inNetns(ns, () => {
     // Protocol 0: this socket only sends and never receives.
@@ -33,7 +36,8 @@ export function announce(ns: Netns, index: number, addresses: readonly string[])
         libcCalls.sendto(fd, frame, frame.length, 0, to, to.length)
       }
     } finally {
-      closeFd(fd)
+      // Closing a packet socket waits for a grace period, 5 to 30 ms.
+      closeOnPool(fd)
     }
   })
 }

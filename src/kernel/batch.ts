@@ -24,14 +24,12 @@ export interface VethAttachment {
   readonly mtu?: number
   readonly hairpin: boolean
   readonly isolated?: boolean
-  readonly peer: {
-    readonly name: string
-    readonly mac: string
-  } & ContainerSide
+  readonly peer: { readonly name: string } & ContainerSide
 }
 
 /** What is set inside the container's namespace once its link exists. */
 export interface ContainerSide {
+  readonly mac: string
   /** With prefix length, either family. */
   readonly addresses: readonly string[]
   /** In order; a gateway off the link's prefixes needs its own link route first. */
@@ -81,7 +79,7 @@ export function configureInside(ns: Netns, name: string, index: number, side: Co
         ...side.routes.map((route) => newRoute(index, { ...route, link: name })),
       ),
     )
-    announce(ns, index, side.addresses)
+    announce(ns, index, side.mac, side.addresses)
   })
 }
 

@@ -66,7 +66,7 @@ const raw: {
   readonly epoll_ctl: (epoll: number, operation: number, fd: number, event: Memory) => number
   readonly epoll_wait: (epoll: number, events: Memory, count: number, timeoutMs: number) => number
   readonly ioctl: (fd: number, request: number, argument: Memory) => number
-  readonly close: (fd: number) => number
+  readonly close: SlowCall<[fd: number]>
   readonly inet_pton: (family: number, text: string, address: Memory) => number
   readonly inet_ntop: (
     family: number,
@@ -166,4 +166,10 @@ export function addressOf(buffer: Buffer): bigint {
 /** Closes a descriptor that is not wrapped in a Node object. */
 export function closeFd(fd: number): void {
   checked(raw.close(fd), 'close', `close descriptor ${fd}`)
+}
+
+/** Closes on a pool thread, for sockets whose closing makes the kernel wait for a grace period. */
+export function closeOnPool(fd: number): void {
+  // Whatever close answers, the number is free afterwards: there is nothing to act on.
+  raw.close.async(fd, () => undefined)
 }

@@ -1,0 +1,156 @@
+/**
+ * Forgets tracked connections, so that a changed publication takes hold for flows that exist.
+ *
+ * Matching is done here and not in the kernel: its filters differ between versions. On a kernel
+ * without connection tracking there is nothing to forget, which is no error.
+ */
+import { attribute, nest, nested, u16, u8Of } from './attributes.ts'
+import { isKernelError } from './error.ts'
+import { AF_INET, AF_INET6, bytesToIp } from './ipbytes.ts'
+import { NETLINK_NETFILTER, withNetlink, type NetlinkMessage, type NetlinkSocket } from './netlink.ts'
+import type { Netns } from './netns.ts'
+
+const CTNETLINK = 1 << 8
+const CT_GET = CTNETLINK | 1
+const CT_DELETE = CTNETLINK | 2
+const CTA = { TUPLE_ORIG: 1, TUPLE_REPLY: 2, ID: 12, ZONE: 18 } as const
+const TUPLE = { IP: 1, PROTO: 2 } as const
+const IP = { V4_SRC: 1, V4_DST: 2, V6_SRC: 3, V6_DST: 4 } as const
+const PROTO = { NUM: 1, SRC_PORT: 2, DST_PORT: 3 } as const
+const protocolNumbers = { tcp: 6, udp: 17, sctp: 132 } as const
+/** Deletions per send: well below what a socket buffer takes. */
+const deletionsPerSend = 256
+
+export interface Tuple {
+  readonly source: string
+  readonly destination: string
+  readonly protocol: number
+  readonly sourcePort: number
+  readonly destinationPort: number
+}
+
+export interface TrackedConnection {
+  readonly family: 4 | 6
+  readonly original: Tuple
+  readonly reply: Tuple
+}
+
+export interface ConnectionFilter {
+  readonly protocol?: 'tcp' | 'udp' | 'sctp'
+  /** Of the original direction: the published port, first and last. */
+  readonly originalPorts?: readonly [first: number, last: number]
+  /** Original destination; absent: any. */
+  readonly originalDestination?: string
+  /** Either end of either direction. */
+  readonly address?: string
+}
+
+interface Entry extends TrackedConnection {
+  /** What names the entry to the kernel: its original tuple, id and zone, as they came. */
+  readonly identity: readonly Buffer[]
+}
+
+/** All tracked connections of a namespace; none on a kernel that tracks nothing. */
+export function listConnections(ns: Netns): readonly TrackedConnection[] {
+  return withNetlink(ns, NETLINK_NETFILTER, list)
+}
+
+/** Deletes entries that match every given condition; answers how many. */
+export function forgetConnections(ns: Netns, filter: ConnectionFilter): number {
+  return forgetAll(ns, [filter])
+}
+
+/** Deletes entries that match any of the filters, with one listing. */
+export function forgetAll(ns: Netns, filters: readonly ConnectionFilter[]): number {
+  if (filters.length === 0) return 0
+  return withNetlink(ns, NETLINK_NETFILTER, (socket) => {
+    const doomed = list(socket).filter((entry) => filters.some((filter) => matches(entry, filter)))
+    let deleted = 0
+    for (let first = 0; first < doomed.length; first += deletionsPerSend) {
+      const messages = doomed.slice(first, first + deletionsPerSend).map(deletion)
+      for (const outcome of socket.send(messages)) {
+        // ENOENT: it timed out in the meantime.
+        if (outcome === undefined) deleted++
+        else if (outcome.code !== 'ENOENT') throw outcome
+      }
+    }
+    return deleted
+  })
+}
+
+function list(socket: NetlinkSocket): readonly Entry[] {
+  const entries: Entry[] = []
+  for (const family of [AF_INET, AF_INET6]) {
+    const body = [netfilterHeader(family)]
+    try {
+      const replies = socket.dump({ type: CT_GET, body, attempted: 'list tracked connections' })
+      for (const reply of replies) {
+        const entry = parse(reply.body)
+        if (entry !== undefined) entries.push(entry)
+      }
+    } catch (error) {
+      // No subsystem, or no such family: the kernel (or its module) tracks nothing.
+      if (!isKernelError(error, 'EINVAL', 'EOPNOTSUPP', 'ENOENT', 'EPROTONOSUPPORT')) throw error
+    }
+  }
+  return entries
+}
+
+function deletion(entry: Entry): NetlinkMessage {
+  // Never without the tuple: a deletion that names nothing flushes the whole table.
+  return {
+    type: CT_DELETE,
+    body: [netfilterHeader(entry.family === 4 ? AF_INET : AF_INET6), ...entry.identity],
+    attempted: `forget connection to ${entry.original.destination}`,
+  }
+}
+
+function matches(entry: TrackedConnection, filter: ConnectionFilter): boolean {
+  const { original, reply } = entry
+  const { protocol, originalPorts, originalDestination, address } = filter
+  if (protocol !== undefined && original.protocol !== protocolNumbers[protocol]) return false
+  if (originalPorts !== undefined) {
+    const [first, last] = originalPorts
+    if (original.destinationPort < first || original.destinationPort > last) return false
+  }
+  if (originalDestination !== undefined && original.destination !== originalDestination) return false
+  if (address === undefined) return true
+  return [original.source, original.destination, reply.source, reply.destination].includes(address)
+}
+
+function parse(body: Buffer): Entry | undefined {
+  const attributes = nested(body.subarray(4))
+  const tuple = attributes.get(CTA.TUPLE_ORIG)
+  const id = attributes.get(CTA.ID)
+  const zone = attributes.get(CTA.ZONE)
+  const original = parseTuple(tuple)
+  const reply = parseTuple(attributes.get(CTA.TUPLE_REPLY))
+  if (tuple === undefined || original === undefined || reply === undefined) return undefined
+  const identity = [
+    nest(CTA.TUPLE_ORIG, tuple),
+    ...(id === undefined ? [] : [attribute(CTA.ID, id)]),
+    ...(zone === undefined ? [] : [u16(CTA.ZONE, zone.readUInt16LE())]),
+  ]
+  return { family: body.readUInt8() === AF_INET ? 4 : 6, original, reply, identity }
+}
+
+function parseTuple(payload: Buffer | undefined): Tuple | undefined {
+  const tuple = nested(payload)
+  const ip = nested(tuple.get(TUPLE.IP))
+  const proto = nested(tuple.get(TUPLE.PROTO))
+  const source = ip.get(IP.V4_SRC) ?? ip.get(IP.V6_SRC)
+  const destination = ip.get(IP.V4_DST) ?? ip.get(IP.V6_DST)
+  if (source === undefined || destination === undefined) return undefined
+  return {
+    source: bytesToIp(source),
+    destination: bytesToIp(destination),
+    protocol: u8Of(proto.get(PROTO.NUM)) ?? 0,
+    sourcePort: proto.get(PROTO.SRC_PORT)?.readUInt16BE() ?? 0,
+    destinationPort: proto.get(PROTO.DST_PORT)?.readUInt16BE() ?? 0,
+  }
+}
+
+/** `nfgenmsg` */
+function netfilterHeader(family: number): Buffer {
+  return Buffer.of(family, 0, 0, 0)
+}
