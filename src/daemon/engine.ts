@@ -3,9 +3,11 @@
  * Everything that can be found again after a crash is found here; the API listens last.
  */
 import { chmodSync, mkdirSync } from 'node:fs'
+import { networkRoutes, type NetworkAttachments } from '../api/networks.ts'
 import type { Route } from '../api/route.ts'
 import type { Credentials, DiskUsage } from '../api/system.ts'
 import { log } from '../base/log.ts'
+import { Refusal } from '../base/refusal.ts'
 import {
   connectContainerd, ensureNamespace, type Containerd,
 } from '../containers/containerd/client.ts'
@@ -72,7 +74,7 @@ export async function startEngine(config: Config, layout: Layout, events: EventL
     firewall,
     networks,
     counts: { containers: () => ({ running: 0, paused: 0, stopped: 0 }), images: () => 0 },
-    routes: [],
+    routes: networkRoutes(networks, noContainers),
     diskUsage: async () => ({ layersBytes: 0, images: [], containers: [], volumes: [] }),
     login: async () => '',
     reconcile: () => networks.reconcile(),
@@ -81,6 +83,11 @@ export async function startEngine(config: Config, layout: Layout, events: EventL
       store.close()
     },
   }
+}
+
+const noContainers: NetworkAttachments = {
+  connectNetwork: async (name) => { throw new Refusal('notFound', `No such container: ${name}`) },
+  disconnectNetwork: async (name) => { throw new Refusal('notFound', `No such container: ${name}`) },
 }
 
 /** Folders, and threads that must exist before the first entry into a namespace. */

@@ -13,6 +13,8 @@ import { createApi, type Api } from '../api/server.ts'
 import { systemRoutes } from '../api/system.ts'
 import { engineVersion } from '../api/version.ts'
 import { EventLog } from '../insight/events.ts'
+import { watchNetwork } from '../kernel/monitor.ts'
+import { homeNetns } from '../kernel/netns.ts'
 import { notify } from '../kernel/notify.ts'
 import { loadConfig, type Config } from './config.ts'
 import { startEngine, type Engine } from './engine.ts'
@@ -74,7 +76,9 @@ async function runDaemon(config: Config, flags: Given): Promise<number> {
     const engine = await startEngine(config, layout, events)
     let current = config
     const api = await openApi(() => current, engine, events)
-    const loop = startReconcileLoop(() => engine.reconcile())
+    const loop = startReconcileLoop(
+      () => engine.reconcile(), (changed) => watchNetwork(homeNetns(), changed))
+    events.subscribe(({ type }) => { if (type === 'network' || type === 'container') loop.touched() })
     const reload = () => { current = reloadConfig(current, flags, events) }
     process.on('SIGHUP', reload)
     tellManager('READY=1')

@@ -1,48 +1,74 @@
 /**
- * Keeps the kernel as it should be: compares after a disturbance that the kernel told of, and
- * every 30 seconds in any case. One comparison at a time; disturbances meanwhile make one more.
+ * Keeps the kernel as it should be: compares when the kernel says that links, addresses or routes
+ * changed and it was not us, and every 30 seconds in any case. One comparison at a time.
+ *
+ * Our own changes come back as events too. What arrives while we work is looked at later, and so
+ * seldom that comparing never costs more than a small share of the time.
  */
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
+import type { Monitor } from '../kernel/monitor.ts'
 
-/** What nobody tells of (a rule of another table tool, a sysctl) is found within this time. */
+/** What nobody tells of (a sysctl, a file) is found within this time. */
 const intervalMs = 30_000
-/** A burst of kernel events is one disturbance. */
-const settleMs = 200
+/** An event this soon after an operation of ours is taken for its echo. */
+const echoMs = 1500
+/** While operations go on, a comparison at most so often … */
+const laterMs = 2000
+/** … and never so often that it takes more than this share of the time. */
+const shareMax = 0.02
+/** Somebody who keeps changing things against us is answered at most so often. */
+const againMs = 250
 
 export interface ReconcileLoop {
-  /** Something changed that may concern us. */
-  disturb(): void
+  /** An operation of ours has just changed the kernel, or is about to. */
+  touched(): void
   /** Ends the loop; resolves when a running comparison has finished. */
   stop(): Promise<void>
 }
 
-export function startReconcileLoop(reconcile: () => Promise<void>): ReconcileLoop {
+export function startReconcileLoop(
+  reconcile: () => Promise<void>,
+  watch: (changed: (overrun: boolean) => void) => Monitor,
+): ReconcileLoop {
   let timer: NodeJS.Timeout | undefined
+  let dueMs = Infinity
   let running: Promise<void> | undefined
-  let again = false
   let stopped = false
-  const schedule = (delayMs: number) => {
+  let touchedMs = -Infinity
+  let tookMs = 0
+
+  const scheduleWithin = (delayMs: number) => {
+    const due = performance.now() + delayMs
+    if (stopped || running !== undefined || due >= dueMs) return
     clearTimeout(timer)
-    if (!stopped) timer = setTimeout(run, delayMs)
+    dueMs = due
+    timer = setTimeout(run, delayMs)
   }
+  let disturbedMeanwhile = false
   const run = () => {
-    again = false
+    const started = performance.now()
+    disturbedMeanwhile = false
     running = reconcile()
       .catch((error: unknown) => log.error('cannot compare with the kernel', { error: messageOf(error) }))
       .finally(() => {
         running = undefined
-        schedule(again ? settleMs : intervalMs)
+        dueMs = Infinity
+        tookMs = performance.now() - started
+        scheduleWithin(disturbedMeanwhile ? Math.max(laterMs, tookMs / shareMax) : intervalMs)
       })
   }
-  schedule(intervalMs)
+  const monitor = watch((overrun) => {
+    disturbedMeanwhile = true
+    const echo = !overrun && performance.now() - touchedMs < echoMs
+    scheduleWithin(echo ? Math.max(laterMs, tookMs / shareMax) : againMs)
+  })
+  scheduleWithin(intervalMs)
   return {
-    disturb() {
-      if (running !== undefined) again = true
-      else schedule(settleMs)
-    },
+    touched() { touchedMs = performance.now() },
     async stop() {
       stopped = true
+      monitor.close()
       clearTimeout(timer)
       await running
     },
