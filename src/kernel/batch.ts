@@ -30,6 +30,8 @@ export interface VethAttachment {
 /** What is set inside the container's namespace once its link exists. */
 export interface ContainerSide {
   readonly mac: string
+  /** false: nobody can remember another MAC for these addresses; spares a frame to every port. */
+  readonly announced?: boolean
   /** With prefix length, either family. */
   readonly addresses: readonly string[]
   /** In order; a gateway off the link's prefixes needs its own link route first. */
@@ -79,7 +81,7 @@ export function configureInside(ns: Netns, name: string, index: number, side: Co
         ...side.routes.map((route) => newRoute(index, { ...route, link: name })),
       ),
     )
-    announce(ns, index, side.mac, side.addresses)
+    if (side.announced !== false) announce(ns, index, side.mac, side.addresses)
   })
 }
 

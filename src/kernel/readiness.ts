@@ -2,8 +2,8 @@
  * Calls back when a descriptor can be read, from the event loop and without a thread.
  *
  * koffi's poll is experimental, so it is used here and nowhere else. After an error condition on
- * the descriptor (a netlink overrun, for one) libuv stops polling and the callback gets a number
- * instead of an event: polling is then started again, and the callback is told by `failed`.
+ * the descriptor (a netlink overrun, for one) libuv stops polling and reports a negative status:
+ * polling is then started again, and the callback is told by `failed`.
  */
 import koffi from 'koffi'
 
@@ -20,9 +20,10 @@ export interface ReadinessWatch {
  */
 export function watchReadable(fd: number, ready: (failed: boolean) => void): ReadinessWatch {
   let open = true
-  const onEvent = (event: unknown) => {
+  // The typings leave out the first argument: libuv's status, 0 or a negative errno.
+  const onEvent = (status: unknown) => {
     if (!open) return
-    const failed = typeof event === 'number'
+    const failed = typeof status === 'number' && status < 0
     if (failed) handle.start({ readable: true }, onEvent)
     ready(failed)
   }
