@@ -76,6 +76,13 @@ export class Lab {
     return lab
   }
 
+  /** A lab without an engine, for commands on the machine itself. */
+  static idle(t: TestContext): Lab {
+    const lab = new Lab({})
+    t.after(() => lab.stop())
+    return lab
+  }
+
   /** Starts the daemon (again) on the same roots and waits until it answers. */
   async startDaemon(flags: readonly string[] = this.#options.flags ?? []): Promise<void> {
     const roots = [

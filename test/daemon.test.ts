@@ -1,0 +1,150 @@
+/** The daemon as a process: signals, locks, adoption, configuration, addresses. */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'node:test'
+import { Lab, root, sleep } from './lab/lab.ts'
+
+const field = (value: unknown, name: string): unknown =>
+  typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
+
+function daemon(...args: readonly string[]) {
+  const ran = spawnSync(join(root, 'portolan'), ['daemon', ...args], { encoding: 'utf8', timeout: 30_000 })
+  return { code: ran.status, text: ran.stdout + ran.stderr }
+}
+
+const pidIn = (path: string): number => Number(readFileSync(path, 'utf8').trim().split(' ')[0])
+/** What nobody has waited for yet counts as gone. */
+const lives = (pid: number): boolean =>
+  existsSync(`/proc/${pid}/stat`) && !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ')
+
+test('ping, version and info look like an engine', async (t) => {
+  const lab = await Lab.start(t, { busybox: false })
+  const version = await lab.api('GET', '/v1.41/version')
+  assert.equal(field(version.json, 'ApiVersion'), '1.51')
+  assert.match(String(field(version.json, 'Version')), /^28\./)
+  const info = await lab.api('GET', '/info')
+  assert.equal(field(info.json, 'OSType'), 'linux')
+  assert.equal(field(field(info.json, 'FirewallBackend'), 'Driver'), 'iptables')
+  assert.match(await lab.ok('version'), /Server: Portolan/)
+  assert.match(await lab.ok('info'), /Storage Driver: overlay2/)
+  assert.equal((await lab.api('GET', '/swarm')).status, 503)
+  assert.equal((await lab.api('POST', '/build')).status, 501)
+  assert.equal((await lab.api('GET', '/nowhere')).text, '{"message":"page not found"}\n')
+})
+
+test('SIGTERM ends everything, SIGKILL nothing but the daemon, live-restore keeps', async (t) => {
+  const lab = await Lab.start(t, { busybox: false })
+  const [keeper, containerd] = ['keeper.pid', 'containerd.pid'].map((name) => join(lab.folder, 'run', name))
+  assert.ok(keeper !== undefined && containerd !== undefined)
+  const first = [pidIn(keeper), pidIn(containerd)]
+  await lab.endDaemon('SIGKILL')
+  assert.deepEqual(first.map(lives), [true, true])
+  await lab.startDaemon()
+  assert.deepEqual([pidIn(keeper), pidIn(containerd)], first, 'both adopted')
+  await lab.endDaemon()
+  assert.deepEqual(first.map(lives), [false, false])
+  assert.equal(existsSync(join(lab.folder, 'pid')), false)
+
+  await lab.startDaemon(['--live-restore'])
+  const second = [pidIn(keeper), pidIn(containerd)]
+  await lab.endDaemon()
+  assert.deepEqual(second.map(lives), [true, true])
+  await lab.startDaemon()
+  assert.deepEqual([pidIn(keeper), pidIn(containerd)], second)
+})
+
+test('a second daemon on the same roots is refused and harms nothing', async (t) => {
+  const lab = await Lab.start(t, { busybox: false })
+  const socket = `unix://${join(lab.folder, 'other.sock')}`
+  const [data, run] = [join(lab.folder, 'data'), join(lab.folder, 'run')]
+  const other = (folder: string) => join(lab.folder, folder)
+  const cases: readonly [string, string, string][] = [
+    [data, other('run2'), other('pid2')], [other('data2'), run, other('pid2')], [other('data2'), other('run2'), other('pid')],
+  ]
+  for (const [dataRoot, execRoot, pid] of cases) {
+    const ran = daemon('--host', socket, '--data-root', dataRoot, '--exec-root', execRoot, '--pidfile', pid)
+    assert.equal(ran.code, 1, ran.text)
+    assert.match(ran.text, new RegExp(`process with PID ${lab.daemonPid} is still running`))
+  }
+  assert.equal((await lab.api('GET', '/_ping')).status, 200)
+})
+
+test('SIGHUP reads the file again and says so as an event', async (t) => {
+  const lab = await Lab.start(t, { busybox: false })
+  const file = join(lab.folder, 'daemon.json')
+  writeFileSync(file, '{"labels": ["tier=old"]}')
+  await lab.endDaemon()
+  await lab.startDaemon(['--config-file', file])
+  writeFileSync(file, '{"labels": ["tier=new"], "live-restore": false}')
+  process.kill(lab.daemonPid, 'SIGHUP')
+  const labels = async () => field((await lab.api('GET', '/info')).json, 'Labels')
+  for (let tries = 0; tries < 100 && String(await labels()) !== 'tier=new'; tries++) await sleep(20)
+  assert.deepEqual(await labels(), ['tier=new'])
+  const events = await lab.api('GET', `/events?since=1&until=${Date.now() / 1000}&filters={"type":["daemon"]}`)
+  assert.match(events.text, /"Action":"reload"/)
+  writeFileSync(file, '{"nosuch": 1}')
+  process.kill(lab.daemonPid, 'SIGHUP')
+  assert.equal((await lab.api('GET', '/_ping')).status, 200)
+})
+
+test('events stream live, filtered, and end at until', async (t) => {
+  const lab = await Lab.start(t, { busybox: false })
+  const until = Date.now() / 1000 + 1
+  const filters = encodeURIComponent('{"type":["network"],"event":["create"]}')
+  const stream = lab.api('GET', `/events?filters=${filters}&until=${until}`)
+  await sleep(50)
+  await lab.ok('network', 'create', 'seen')
+  await lab.ok('network', 'rm', 'seen')
+  const { text } = await stream
+  const lines = text.trim().split('\n').map((line) => JSON.parse(line) as unknown)
+  assert.equal(lines.length, 1)
+  assert.equal(field(lines[0], 'Action'), 'create')
+  assert.equal(field(lines[0], 'scope'), 'local')
+  assert.equal(field(field(field(lines[0], 'Actor'), 'Attributes'), 'name'), 'seen')
+})
+
+test('what the kernel lost comes back', async (t) => {
+  const lab = await Lab.start(t, { busybox: false })
+  await lab.ok('network', 'create', '--subnet', '10.77.0.0/24', 'healed')
+  await sleep(1600) // later than what counts as an echo of the create
+  await lab.must('ip link del $(ip -br link | grep -o "^br-[0-9a-f]*")')
+  for (let tries = 0; tries < 100; tries++) {
+    if ((await lab.must('ip -br address')).includes('10.77.0.1/24')) return
+    await sleep(50)
+  }
+  assert.fail('the bridge did not come back')
+})
+
+test('TCP asks for client certificates', async (t) => {
+  const lab = await Lab.start(t, { busybox: false })
+  const key = (name: string) => join(lab.folder, name)
+  const make = (name: string, extra: string) => lab.must(
+    `openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ${key(name)}.key -subj /CN=${name} ` +
+    `-out ${key(name)}.csr 2>/dev/null && openssl x509 -req -in ${key(name)}.csr ${extra} -out ${key(name)}.pem -days 2 2>/dev/null`)
+  await make('ca', `-signkey ${key('ca')}.key`)
+  writeFileSync(key('san'), 'subjectAltName=IP:127.0.0.1')
+  const signed = `-CA ${key('ca')}.pem -CAkey ${key('ca')}.key -CAcreateserial -extfile ${key('san')}`
+  await make('server', signed)
+  await make('client', signed)
+  await lab.endDaemon()
+  await lab.startDaemon(['-H', 'tcp://127.0.0.1:2376', '--tlsverify', '--tlscacert', `${key('ca')}.pem`,
+    '--tlscert', `${key('server')}.pem`, '--tlskey', `${key('server')}.key`])
+  const tls = ['-H', 'tcp://127.0.0.1:2376', '--tlsverify', '--tlscacert', `${key('ca')}.pem`]
+  const certificate = ['--tlscert', `${key('client')}.pem`, '--tlskey', `${key('client')}.key`]
+  const ask = ['version', '--format', '{{.Server.APIVersion}}']
+  assert.equal((await lab.run('docker', [...tls, ...certificate, ...ask])).out.trim(), '1.51')
+  const stranger = await lab.run('docker', [...tls, ...ask])
+  assert.notEqual(stranger.code, 0)
+  const plain = await lab.run('docker', ['-H', 'tcp://127.0.0.1:2376', ...ask])
+  assert.notEqual(plain.code, 0)
+})
+
+test('bad configuration ends with a sentence, before anything is touched', () => {
+  assert.deepEqual(daemon('--nosuch'),
+    { code: 125, text: "unknown flag: --nosuch\nSee 'portolan daemon --help'.\n" })
+  assert.match(daemon('--icc=false', '--iptables=false').text, /^You specified --iptables=false with --icc=false/)
+  assert.deepEqual(daemon('--validate'), { code: 0, text: 'configuration OK\n' })
+  assert.match(daemon('--help').text, /Usage: {2}portolan daemon \[OPTIONS\][^]*--userland-proxy/)
+})
