@@ -20,6 +20,7 @@ export interface UnitChange {
   readonly unit: Unit | undefined
 }
 
+/** With neither: what concerns no bridge and no address. */
 export interface ExplainMatch {
   readonly bridge?: string
   readonly address?: string

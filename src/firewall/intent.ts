@@ -78,7 +78,10 @@ export interface Firewall {
   reconcile(): Promise<void>
   /** The differences as commands: what reconcile would do. */
   plan(): Promise<readonly string[]>
-  /** Our rules that concern this bridge or address, as typed commands, read from the kernel. */
+  /**
+   * Our rules that concern this bridge or address, as typed commands, read from the kernel. With
+   * neither: what every network needs (chains, and the jumps between them).
+   */
   explain(match: { readonly bridge?: string; readonly address?: string }): Promise<readonly string[]>
   /** Removes every rule and chain of ours and restores the recorded policy (`portolan down`). */
   removeAll(): Promise<void>

@@ -14,12 +14,12 @@ import { compileBase, compileBridge, compileEndpoint, familiesOf } from './compi
 import { diffTable } from './diff.ts'
 import type { TableChange } from './diff.ts'
 import type { FirewallSettings } from './intent.ts'
-import { commandOf, owns, tables } from './rules.ts'
+import { commandOf, keyOf, ownChains, owns, tables } from './rules.ts'
 import type { Family, Rule, Table } from './rules.ts'
 import { Ruleset } from './ruleset.ts'
 import type { NetChange } from './ruleset.ts'
 import { parseSave } from './save.ts'
-import type { SavedTable, SavedTables } from './save.ts'
+import type { SavedChain, SavedTable, SavedTables } from './save.ts'
 import { emptyChains } from './teardown.ts'
 
 /** Reads and writes the kernel's tables; `kernel/iptables.ts` in one namespace. */
@@ -108,15 +108,22 @@ export class IptablesBackend implements Backend {
   }
 
   async explain(match: ExplainMatch): Promise<readonly string[]> {
+    const base = match.bridge === undefined && match.address === undefined
+    const baseKeys = new Set(base ? compileBase(this.#settings).map(keyOf) : [])
     const commands: string[] = []
     for (const family of this.#families()) {
       const saved = parseSave(await this.#options.access.save(family))
       for (const table of tables) {
-        for (const [chain, { rules }] of saved.get(table) ?? []) {
+        const chains = saved.get(table) ?? new Map<string, SavedChain>()
+        for (const chain of base ? ownChains[table] : []) {
+          if (chains.has(chain)) commands.push(commandOf(family, table, `-N ${chain}`))
+        }
+        for (const [chain, { rules }] of chains) {
           for (const spec of rules) {
-            if (!mentions(spec, match)) continue
-            if (!owns(table, chain, spec, this.#settings.sharedChains)) continue
-            commands.push(commandOf(family, table, `-A ${chain} ${spec}`))
+            const concerned = base
+              ? baseKeys.has(`${family} ${table} ${chain} ${spec}`)
+              : mentions(spec, match) && owns(table, chain, spec, this.#settings.sharedChains)
+            if (concerned) commands.push(commandOf(family, table, `-A ${chain} ${spec}`))
           }
         }
       }

@@ -3,8 +3,9 @@
  *
  * The tables are ours alone, but for the chain DOCKER-USER: its rules are never touched.
  */
+import { mentions, type ExplainMatch } from './backend.ts'
 import { nftSets, nftTable, userChain } from './nft-compile.ts'
-import type { NftChain, NftElement } from './nft-compile.ts'
+import type { NftChain, NftElement, NftSet } from './nft-compile.ts'
 import { parseTable } from './nft-text.ts'
 import type { ListedTable } from './nft-text.ts'
 import type { NftChange } from './nft-desired.ts'
@@ -33,6 +34,10 @@ export function changeCommands(family: Family, change: NftChange): string[] {
 
 function declare(table: string, { name, lines }: NftChain): string[] {
   return [`add chain ${table} ${name}${isHook(lines[0]) ? ` { ${lines[0]} }` : ''}`]
+}
+
+function addSet(table: string, { name, kind, header }: NftSet): string {
+  return `add ${kind} ${table} ${name} { ${header.map((line) => `${line};`).join(' ')} }`
 }
 
 function fill(table: string, { name, lines }: NftChain, flush: boolean): string[] {
@@ -80,8 +85,7 @@ export function diffListing(
   if (stale) return rebuild(family, chains, elements, found)
   const commands = listing === undefined ? [`add table ${table}`] : []
   if (!found.chains.has(userChain)) commands.push(`add chain ${table} ${userChain}`)
-  const missing = sets.filter(({ name }) => !found.sets.has(name)).map(({ name, kind, header }) =>
-    `add ${kind} ${table} ${name} { ${header.map((line) => `${line};`).join(' ')} }`)
+  const missing = sets.filter(({ name }) => !found.sets.has(name)).map((set) => addSet(table, set))
   const wrong = chains.filter((chain) => {
     const lines = found.chains.get(chain.name)
     return lines === undefined || lines.join('\n') !== chain.lines.join('\n')
@@ -140,4 +144,43 @@ function rebuild(
     .map((rule) => `add rule ${table} ${userChain} ${rule}`)
   const fresh = diffListing(family, chains, elements, undefined, 'all')
   return [`delete table ${table}`, ...fresh, ...users]
+}
+
+/** The table, its sets and the chains of no bridge, as commands. */
+export function explainBase(family: Family, { chains }: ListedTable): readonly string[] {
+  const table = tableName(family)
+  const base = [...chains].filter(([name]) => !name.includes('__') && name !== userChain)
+    .map(([name, lines]) => ({ family, name, lines }))
+  return [
+    `add table ${table}`,
+    ...nftSets(family).map((set) => addSet(table, set)),
+    `add chain ${table} ${userChain}`,
+    ...base.flatMap((chain) => declare(table, chain)),
+    ...base.flatMap((chain) => fill(table, chain, false)),
+  ]
+}
+
+/** Chains, rules and elements that name a bridge or an address, as commands. */
+export function explainMatch(
+  family: Family,
+  { chains, sets }: ListedTable,
+  match: ExplainMatch,
+): readonly string[] {
+  const table = tableName(family)
+  const commands: string[] = []
+  for (const [name, lines] of chains) {
+    const whole = match.bridge !== undefined && name.endsWith(`__${match.bridge}`)
+    if (whole) commands.push(`add chain ${table} ${name}`)
+    for (const line of lines) {
+      if (whole || mentions(line, match)) commands.push(`add rule ${table} ${name} ${line}`)
+    }
+  }
+  for (const [name, { elements }] of sets) {
+    for (const [key, value] of elements) {
+      const text = elementText({ family, set: name, key, value })
+      const jumps = match.bridge !== undefined && value.endsWith(`__${match.bridge}`)
+      if (jumps || mentions(text, match)) commands.push(`add element ${table} ${name} { ${text} }`)
+    }
+  }
+  return commands
 }

@@ -7,7 +7,6 @@
  */
 import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
-import { mentions } from './backend.ts'
 import type { Backend, ExplainMatch, Unit, UnitChange } from './backend.ts'
 import { familiesOf } from './compile.ts'
 import type { FirewallSettings } from './intent.ts'
@@ -15,7 +14,7 @@ import { nftBaseChains, nftBridge, nftEndpoint, userChain } from './nft-compile.
 import type { NftUnit } from './nft-compile.ts'
 import { NftDesired } from './nft-desired.ts'
 import type { NftChange } from './nft-desired.ts'
-import { changeCommands, diffListing, tableName } from './nft-diff.ts'
+import { changeCommands, diffListing, explainBase, explainMatch, tableName } from './nft-diff.ts'
 import { parseTable } from './nft-text.ts'
 import type { Family } from './rules.ts'
 
@@ -84,21 +83,11 @@ export class NftablesBackend implements Backend {
   async explain(match: ExplainMatch): Promise<readonly string[]> {
     const commands: string[] = []
     for (const family of this.#families()) {
-      const table = tableName(family)
-      const { chains, sets } = parseTable((await this.#list(family)) ?? '')
-      for (const [name, lines] of chains) {
-        const whole = match.bridge !== undefined && name.endsWith(`__${match.bridge}`)
-        for (const line of lines) {
-          if (!whole && !mentions(line, match)) continue
-          commands.push(`nft 'add rule ${table} ${name} ${line}'`)
-        }
-      }
-      for (const [name, { elements }] of sets) {
-        for (const [key, value] of elements) {
-          const text = value === '' ? key : `${key} : ${value}`
-          if (mentions(text, match)) commands.push(`nft 'add element ${table} ${name} { ${text} }'`)
-        }
-      }
+      const listed = parseTable((await this.#list(family)) ?? '')
+      const lines = match.bridge === undefined && match.address === undefined
+        ? explainBase(family, listed)
+        : explainMatch(family, listed, match)
+      commands.push(...lines.map((line) => `nft '${line}'`))
     }
     return commands
   }

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import test from 'node:test'
+import { portolanRoutes } from '../api/portolan.ts'
+import { nftAccess, tableAccess } from '../firewall/access.ts'
+import type { Backend } from '../firewall/backend.ts'
+import { IptablesBackend } from '../firewall/iptables.ts'
+import { NftablesBackend } from '../firewall/nftables.ts'
+import { FirewallWriter } from '../firewall/writer.ts'
+import { homeNetns } from '../kernel/netns.ts'
+import { endpointSpec, networkSpec } from '../network/fixture.ts'
+import { openLab } from '../network/lab.ts'
+import type { Sandbox } from '../network/model.ts'
+import { howContainer, howNetwork } from './how.ts'
+
+const settings = {
+  userlandProxy: true, ipv4: true, ipv6: true, allowDirectRouting: false, sharedChains: false,
+}
+const shell = (command: string) =>
+  execFileSync('sh', ['-ec', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+
+const backends: Readonly<Record<string, () => Backend>> = {
+  iptables: () => new IptablesBackend({
+    settings, access: tableAccess(), dropForwarding: () => false,
+    policies: { get: () => undefined, set: async () => undefined },
+  }),
+  nftables: () => new NftablesBackend({
+    settings, access: nftAccess(homeNetns()), dropForwarding: () => false,
+  }),
+}
+
+/** What a network engineer would look at, without what differs each time. */
+function picture(enter: string, bridge: string, veth: string, inner: string): string {
+  const addresses = `ip -o -4 addr show dev ${bridge}; ip -o link show ${veth}; ip -d -o link show ${bridge}`
+  const look = `${addresses}; ip route; nft -s list ruleset`
+  const inside = `ip -o -4 addr; ip route; ip -o link show eth0`
+  return (shell(`${enter} sh -c '${look}'`) + shell(`nsenter --net=${inner} sh -c '${inside}'`))
+    .replace(/^\d+: /gm, '').replace(/link-netns(id)? \S+/g, '').replace(/\bif\d+/g, 'if')
+    .replace(/(hello|topology_change|tcn|gc)_timer +[\d.]+/g, '').replace(/mcast_\w+ \S+/g, '')
+    .split('\n').filter((line) => !line.includes('DOCKER-USER')).toSorted().join('\n')
+}
+
+for (const [name, make] of Object.entries(backends)) {
+  test(`${name}: the lines, pasted into an empty host, make the same network again`, async () => {
+    shell('nft flush ruleset')
+    const lab = await openLab()
+    const { engine } = lab
+    const firewall = new FirewallWriter(make())
+    await firewall.start()
+    await firewall.reconcile()
+    const network = await engine.create(networkSpec({ name: 'localnet' }))
+    const sandbox: Sandbox = await engine.open(lab.spec({ endpoints: [endpointSpec('localnet')] }))
+    const bridge = `br-${network.id.slice(0, 12)}`
+    const subnet = { family: 4, subnet: '172.18.0.0/16', gateway: '172.18.0.1', mode: 'nat' } as const
+    await firewall.setBridge({
+      networkId: network.id, bridge, families: [subnet], internal: false, icc: true,
+      masquerade: true, trustedInterfaces: [],
+    })
+    await firewall.setEndpoint(sandbox.id, [{
+      bridge, family: 4, mode: 'nat', protocol: 'tcp', hostIp: '0.0.0.0', hostPort: 8080,
+      containerIp: '172.18.0.2', containerPort: 80, count: 1,
+    }], [])
+    const sources = { networks: engine, firewall }
+    const lines = await howContainer(sources, 'web', sandbox)
+    assert.ok(lines.some((line) => line.startsWith(`brctl addif ${bridge} veth`)), lines.join('\n'))
+    assert.ok((await howNetwork(sources, network)).includes(`ip addr add 172.18.0.1/16 brd 172.18.255.255 dev ${bridge}`))
+
+    const veth = sandbox.endpoints[0]?.hostInterface ?? ''
+    const wanted = picture('', bridge, veth, sandbox.netnsPath)
+    const copy = `${sandbox.netnsPath}-copy`
+    shell('ip netns add clean; ip -n clean link set lo up')
+    const script = lines.join('\n').replaceAll(sandbox.netnsPath, copy)
+    execFileSync('nsenter', ['--net=/run/netns/clean', 'sh', '-e'], { input: script, encoding: 'utf8' })
+    const made = picture('nsenter --net=/run/netns/clean', bridge, veth, copy)
+    const alone = (text: string) => text.split('\n').filter((line) => !line.includes('docker0')).join('\n')
+    assert.equal(alone(made), alone(wanted))
+    shell(`umount ${copy}; ip netns del clean`)
+
+    const [how] = portolanRoutes({ ...sources, findContainer: () => ({ id: sandbox.spec.containerId, name: 'web' }) })
+    assert.ok(how)
+    await firewall.removeAll()
+    await engine.close(sandbox.spec.containerId)
+    await lab.end()
+    assert.ok(!readFileSync('/proc/self/mounts', 'utf8').includes(copy))
+  })
+}
