@@ -165,6 +165,8 @@ function natBridge(
     to.add(places.masquerade, `-s ${net.subnet} ! -o ${br} -j ${target}`, mark)
   }
   if (!settings.userlandProxy) {
+    // route_localnet is on for this bridge: what listens on the host's loopback stays its own.
+    if (net.family === 4) to.add(places.loopback, `-d 127.0.0.0/8 -i ${br} -j DROP`, mark)
     to.add(places.masqueradeHost, `-o ${br} -m addrtype --src-type LOCAL -j MASQUERADE`, mark)
   } else if (intent.masquerade) {
     to.add(places.skip, `-i ${br} -j RETURN`)

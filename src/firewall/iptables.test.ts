@@ -250,6 +250,7 @@ const variants: [string, Partial<FirewallSettings>, Partial<BridgeIntent>, reado
     '-A OUTPUT -m addrtype --dst-type LOCAL -j DOCKER',
     '-A DOCKER -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.18.0.2:80',
     `-A POSTROUTING -o ${br} -m addrtype --src-type LOCAL -j MASQUERADE`,
+    `-A PREROUTING -d 127.0.0.0/8 -i ${br} -j DROP`,
   ]],
   ['icc=false', {}, { icc: false }, [
     `-A DOCKER-FORWARD -i ${br} -o ${br} -j DROP`, `-A DOCKER-FORWARD -i ${br} ! -o ${br} -j ACCEPT`,

@@ -49,6 +49,8 @@ export class IptablesBackend implements Backend {
   #ruleset = new Ruleset()
   /** Families whose rules are in the kernel as far as we know. */
   #verified = new Set<Family>()
+  /** Families whose FORWARD policy is as it should be. */
+  #policyKnown = new Map<Family, boolean>()
   #reconciled = false
 
   constructor(options: IptablesOptions) {
@@ -57,6 +59,7 @@ export class IptablesBackend implements Backend {
   }
 
   async start(): Promise<void> {
+    await this.#demandPrograms()
     if (this.#settings.ipv6) {
       try {
         await this.#options.access.save(6)
@@ -67,6 +70,17 @@ export class IptablesBackend implements Backend {
     }
     this.#ruleset.replace(new Map([[baseUnit, compileBase(this.#settings)]]))
     for (const family of this.#families()) await this.#patch(family, new Set())
+  }
+
+  async #demandPrograms(): Promise<void> {
+    if (!this.#settings.ipv4) return
+    try {
+      await this.#options.access.save(4)
+    } catch (error) {
+      const advice = 'install the package iptables, or choose --firewall-backend nftables'
+      const sentence = `iptables cannot be used: ${messageOf(error)}; ${advice}`
+      throw new Refusal('internal', sentence, { cause: error })
+    }
   }
 
   async apply(changes: readonly UnitChange[]): Promise<void> {
@@ -196,6 +210,7 @@ export class IptablesBackend implements Backend {
     // In shared chains the other engine's rules decide where ours can go.
     if (!this.#verified.has(family) || !this.#reconciled) return undefined
     if (this.#settings.sharedChains) return undefined
+    if (this.#policyKnown.get(family) !== this.#options.dropForwarding(family)) return undefined
     const sections: Section[] = []
     for (const table of tables) {
       const ofTable = added.filter((rule) => rule.table === table)
@@ -215,6 +230,7 @@ export class IptablesBackend implements Backend {
   /** Reads the family's tables and writes what differs. */
   async #patch(family: Family, surplus: ReadonlySet<string> | 'all'): Promise<void> {
     this.#verified.delete(family)
+    const drop = this.#options.dropForwarding(family)
     for (let attempt = 1; ; attempt++) {
       const saved = parseSave(await this.#options.access.save(family))
       const changes = this.#diff(family, saved, surplus)
@@ -230,6 +246,7 @@ export class IptablesBackend implements Backend {
       try {
         await this.#restore(family, sections)
         this.#verified.add(family)
+        this.#policyKnown.set(family, drop)
         return
       } catch (error) {
         if (attempt === attemptsMax) throw error

@@ -105,6 +105,8 @@ export function nftBaseChains(
       `${addr} saddr vmap @nat-postrouting-jumps`, hairpin('hairpin'), hairpin('hairpin-range')),
     chain('raw-PREROUTING', hook('filter', 'prerouting', 'raw'),
       `iifname != "lo" ${addr} daddr . ${toPort} @loopback counter drop`,
+      ...(settings.userlandProxy || family === 6
+        ? [] : ['iifname @bridges ip daddr 127.0.0.0/8 counter drop']),
       `${addr} daddr vmap @raw-direct-jumps`),
   ]
 }

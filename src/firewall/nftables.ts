@@ -48,6 +48,8 @@ export class NftablesBackend implements Backend {
   }
 
   async apply(changes: readonly UnitChange[]): Promise<void> {
+    // The policy may have to change with the first network of a family.
+    if (this.#setBase().chains.length > 0) this.#verified.clear()
     const before = new Map(changes.map(({ id }) => [id, this.#desired.unit(id)]))
     const after = new Map(changes.map(({ id, unit }) => [id, this.#compile(unit)]))
     const change = this.#desired.replace(after)
@@ -110,11 +112,11 @@ export class NftablesBackend implements Backend {
     return familiesOf(this.#options.settings)
   }
 
-  #setBase(): void {
+  #setBase(): NftChange {
     const { settings, dropForwarding } = this.#options
     const chains = this.#families().flatMap((family) =>
       nftBaseChains(family, settings, dropForwarding(family)))
-    this.#desired.replace(new Map([[baseUnit, { chains, elements: [] }]]))
+    return this.#desired.replace(new Map([[baseUnit, { chains, elements: [] }]]))
   }
 
   #compile(unit: Unit | undefined): NftUnit | undefined {
