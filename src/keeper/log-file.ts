@@ -2,7 +2,9 @@
  * The json-file log of one container, written by the keeper: appended with one write per burst,
  * rotated by size as dockerd does (checked before each entry, so a file may end a little above).
  *
- * A disk that takes no more loses entries, and says so once a minute; it never stops the reader.
+ * What a keeper that was killed had read and not yet written is completed by the next one
+ * (`log-journal.ts`). A disk that takes no more loses entries, and the keeper's own log says so
+ * once a minute; it never stops the reader.
  */
 import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { messageOf } from '../base/refusal.ts'
@@ -14,8 +16,9 @@ import {
   rotatedLogPath,
   type LogStream,
 } from './log-format.ts'
+import { LogJournal } from './log-journal.ts'
 import { LineCutter } from './log-lines.ts'
-import { RestFile } from './log-rest.ts'
+import { nowNs } from './log-time.ts'
 
 export interface LogFileSpec {
   readonly logPath: string
@@ -32,9 +35,11 @@ export class LogFile {
   readonly #spec: LogFileSpec
   readonly #attributes: string
   readonly #cutters = { stdout: new LineCutter(), stderr: new LineCutter() }
-  readonly #rest: RestFile
+  readonly #journal: LogJournal
   #fd: number
+  #inode: number
   #bytes: number
+  #rotations = 0
   #burst = ''
   #burstBytes = 0
   #complainedAtMs = -complaintIntervalMs
@@ -43,19 +48,22 @@ export class LogFile {
     this.#spec = spec
     this.#attributes = attributesJson(spec.logAttributes)
     this.#fd = openSync(spec.logPath, 'a', 0o640)
-    this.#bytes = fstatSync(this.#fd).size
-    this.#rest = new RestFile(spec.logPath)
-    const rests = this.#rest.recover(this.#bytes)
-    this.#cutters.stdout.rest = rests?.stdout ?? noBytes
-    this.#cutters.stderr.rest = rests?.stderr ?? noBytes
+    const { ino, size } = fstatSync(this.#fd)
+    this.#inode = ino
+    this.#bytes = size
+    this.#journal = new LogJournal(spec.logPath)
+    this.#complete()
   }
 
-  /** Whole lines of `data` are in the file when this returns, the rest is beside it. */
+  /** Whole lines of `data` are in the file when this returns; the rest is safe beside it. */
   write(stream: LogStream, data: Buffer): void {
     const time = formatLogTime(nowNs())
+    const rotations = this.#rotations
+    this.#record(stream, data, time)
     this.#cutters[stream].push(data, (text) => this.#entry(text, stream, time))
-    this.#saveRest()
     this.#send()
+    // Rotated meanwhile: the record speaks of another file.
+    if (rotations !== this.#rotations) this.#record(stream, noBytes, time)
   }
 
   /** Writes what has no newline: the program has ended. */
@@ -65,14 +73,35 @@ export class LogFile {
       this.#cutters[stream].flush((text) => this.#entry(text, stream, time))
     }
     this.#send()
+    this.#guard('write', () => this.#journal.remove())
   }
 
   close(): void {
     if (this.#fd === -1) return
     this.flush()
-    this.#guard('close', () => this.#rest.remove())
     closeSync(this.#fd)
     this.#fd = -1
+  }
+
+  #record(stream: LogStream, data: Buffer, time: string): void {
+    const rests = { stdout: this.#cutters.stdout.rest, stderr: this.#cutters.stderr.rest }
+    const place = { logBytes: this.#bytes, inode: this.#inode }
+    this.#guard('write', () => this.#journal.save({ ...place, time, stream, data, rests }))
+  }
+
+  /** Appends what a keeper before this one had read but not written. */
+  #complete(): void {
+    const burst = this.#journal.recover()
+    if (burst === undefined || burst.inode !== this.#inode || burst.logBytes > this.#bytes) return
+    const { stream, time, data, rests } = burst
+    this.#cutters.stdout.rest = rests.stdout
+    this.#cutters.stderr.rest = rests.stderr
+    let text = ''
+    this.#cutters[stream].push(data, (line) => {
+      text += encodeLogLine(line, stream, time, this.#attributes)
+    })
+    this.#append(Buffer.from(text).subarray(this.#bytes - burst.logBytes))
+    this.#record(stream, noBytes, time)
   }
 
   #entry(text: string, stream: LogStream, time: string): void {
@@ -86,18 +115,15 @@ export class LogFile {
     if (limit > 0) this.#burstBytes += Buffer.byteLength(line)
   }
 
-  #saveRest(): void {
-    const rests = { stdout: this.#cutters.stdout.rest, stderr: this.#cutters.stderr.rest }
-    if (rests.stdout.length + rests.stderr.length === 0) return
-    const logBytes = this.#bytes + Buffer.byteLength(this.#burst)
-    this.#guard('write', () => this.#rest.save(logBytes, rests))
-  }
-
   #send(): void {
     if (this.#burst === '' || this.#fd === -1) return
     const bytes = Buffer.from(this.#burst)
     this.#burst = ''
     this.#burstBytes = 0
+    this.#append(bytes)
+  }
+
+  #append(bytes: Buffer): void {
     this.#guard('write', () => {
       for (let from = 0; from < bytes.length; ) {
         const written = writeSync(this.#fd, bytes, from)
@@ -109,23 +135,16 @@ export class LogFile {
 
   #rotate(): void {
     const { logPath, logMaxFiles } = this.#spec
+    if (logMaxFiles > 1) rmSync(rotatedLogPath(logPath, logMaxFiles - 1), { force: true })
     for (let age = logMaxFiles - 1; age >= 1; age--) {
-      const younger = rotatedLogPath(logPath, age - 1)
-      if (age === logMaxFiles - 1) rmSync(rotatedLogPath(logPath, age), { force: true })
-      this.#guardMissing(() => renameSync(younger, rotatedLogPath(logPath, age)))
+      renameIfThere(rotatedLogPath(logPath, age - 1), rotatedLogPath(logPath, age))
     }
-    const fresh = openSync(logPath, 'w', 0o640)
+    const fresh = openSync(logPath, logMaxFiles > 1 ? 'a' : 'w', 0o640)
     closeSync(this.#fd)
     this.#fd = fresh
+    this.#inode = fstatSync(fresh).ino
     this.#bytes = 0
-  }
-
-  #guardMissing(action: () => void): void {
-    try {
-      action()
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
-    }
+    this.#rotations++
   }
 
   #guard(what: string, action: () => void): void {
@@ -142,13 +161,10 @@ export class LogFile {
   }
 }
 
-let wallMinusMonotonicNs = 0n
-
-/** The wall clock with the fine steps of the monotonic one; follows when somebody sets the clock. */
-function nowNs(): bigint {
-  const monotonicNs = process.hrtime.bigint()
-  const wallNs = BigInt(Date.now()) * 1_000_000n
-  const drift = wallNs - (monotonicNs + wallMinusMonotonicNs)
-  if (drift > 2_000_000n || drift < -2_000_000n) wallMinusMonotonicNs = wallNs - monotonicNs
-  return monotonicNs + wallMinusMonotonicNs
+function renameIfThere(from: string, to: string): void {
+  try {
+    renameSync(from, to)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+  }
 }

@@ -1,5 +1,12 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
@@ -86,27 +93,43 @@ test('lines are cut at newlines and after 16 KiB, and nothing is lost', () => {
   )
 })
 
-test('a keeper that is killed in the middle of a line leaves it to the next', (t) => {
+test('a keeper that is killed at any moment leaves its burst to the next', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'log-'))
   t.after(() => rmSync(folder, { recursive: true }))
-  const logPath = join(folder, 'json.log')
-  const spec = { logPath, logMaxBytes: 0, logMaxFiles: 1, logAttributes: {} }
-  const killed = new LogFile(spec)
-  killed.write('stdout', Buffer.from('one\ntw'))
-  killed.write('stderr', Buffer.from('err'))
-  const next = new LogFile(spec)
-  next.write('stdout', Buffer.from('o\n'))
-  next.close()
-  const entries = readFileSync(logPath, 'utf8').trim().split('\n').map(parseLogLine)
-  assert.deepEqual(
-    entries.map((entry) => [entry?.stream, entry?.log]),
-    [
-      ['stdout', 'one\n'],
-      ['stdout', 'two\n'],
-      ['stderr', 'err'],
-    ],
-  )
+  const whole = writeBursts(join(folder, 'whole.log'), undefined)
+  for (let cut = 0; cut <= whole.lastBurstBytes; cut += 3) {
+    const { text } = writeBursts(join(folder, `${cut}.log`), cut)
+    assert.deepEqual(text, whole.text, `the last burst was cut by ${cut} bytes`)
+  }
+  assert.deepEqual(whole.text, [
+    ['stdout', 'one\n'],
+    ['stdout', 'two\n'],
+    ['stdout', 'three\n'],
+    ['stdout', 'four\n'],
+    ['stderr', 'err'],
+  ])
 })
+
+/** With `cut`: the keeper dies when that much of its second burst was not in the log yet. */
+function writeBursts(logPath: string, cut: number | undefined) {
+  const spec = { logPath, logMaxBytes: 0, logMaxFiles: 1, logAttributes: {} }
+  let file = new LogFile(spec)
+  file.write('stderr', Buffer.from('err'))
+  file.write('stdout', Buffer.from('one\ntw'))
+  const before = statSync(logPath).size
+  file.write('stdout', Buffer.from('o\nthree\nfo'))
+  const after = statSync(logPath).size
+  if (cut !== undefined) {
+    truncateSync(logPath, after - cut)
+    file = new LogFile(spec)
+  }
+  file.write('stdout', Buffer.from('ur\n'))
+  file.close()
+  const entries = readFileSync(logPath, 'utf8').trim().split('\n').map(parseLogLine)
+  assert.equal(existsSync(`${logPath}.journal`), false)
+  const text = entries.map((entry) => [entry?.stream, entry?.log])
+  return { text, lastBurstBytes: after - before }
+}
 
 test('frames arrive as they were sent, however the stream is cut', () => {
   fc.assert(
