@@ -13,7 +13,7 @@ import type { Store } from '../store/store.ts'
 import { parseRecord } from './record.ts'
 import type { ContainerRecord } from './record.ts'
 import type { Exec } from './exec-record.ts'
-import type { Health } from './healthcheck.ts'
+import type { Health } from './health-record.ts'
 
 /** More watchers of one container than any fleet of clients has. */
 const waitersMax = 4096
@@ -30,19 +30,31 @@ interface Waiter {
   resolve(result: WaitResult): void
 }
 
+/** A client that waits for the container to be started. */
+export interface PendingAttacher {
+  join(): Promise<void>
+  cancel(): void
+}
+
 export interface Live {
   /** A stop or kill was asked for: no restart by policy, and stop is told before die. */
   stopping: 'no' | 'stop' | 'kill'
+  /** Counts starts: an exit that was seen late is told from a later run's. */
+  run: number
   restartTimer: NodeJS.Timeout | undefined
   oomKilled: boolean
   removing: boolean
+  /** The end that comes is half of a restart. */
+  restartAsked: boolean
   readonly execs: Map<string, Exec>
   health: Health | undefined
-  /** Read ends of the stdio FIFOs: they keep the tail while the keeper is away. */
-  stdioFds: number[]
   /** How many users hold the root file system mounted. */
   rootfsHolders: number
+  /** The mount that is being made, for those who come meanwhile. */
+  rootfsReady: Promise<void>
   readonly waiters: Set<Waiter>
+  /** Clients that attached before the start. */
+  readonly attachers: Set<PendingAttacher>
 }
 
 export interface Container {
@@ -168,14 +180,17 @@ function newContainer(record: ContainerRecord): Container {
     record,
     live: {
       stopping: 'no',
+      run: 0,
       restartTimer: undefined,
       oomKilled: false,
       removing: false,
+      restartAsked: false,
       execs: new Map(),
       health: undefined,
-      stdioFds: [],
       rootfsHolders: 0,
+      rootfsReady: Promise.resolve(),
       waiters: new Set(),
+      attachers: new Set(),
     },
   }
 }

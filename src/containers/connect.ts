@@ -1,0 +1,88 @@
+/**
+ * Attaching a container to a network and detaching it, running or not.
+ *
+ * While it runs the network room does it, and what is stored follows; a failed attach leaves
+ * nothing behind. While it is stopped only the stored wish changes, checked if the network exists.
+ */
+import { Refusal } from '../base/refusal.ts'
+import type { EndpointSpec } from '../network/model.ts'
+import type { EndpointSettings } from './config.ts'
+import { kindOf, networkName } from './networking.ts'
+import { hasProcess } from './record.ts'
+import type { Container } from './registry.ts'
+import type { Context } from './rooms.ts'
+
+const invalid = (sentence: string): Refusal => new Refusal('invalid', sentence)
+
+export function connectNetwork(
+  context: Context, container: Container, spec: EndpointSpec, settings: EndpointSettings,
+): Promise<void> {
+  return context.registry.queue.run(container.id, async () => {
+    const name = networkName(context, spec.network)
+    checkAlive(container)
+    checkModes(container, name)
+    const running = hasProcess(container.record.state.status)
+    const wish = { ...spec, network: name }
+    let NetworkID = ''
+    if (running) {
+      if (name in container.record.networks) {
+        throw new Refusal('forbidden',
+          `endpoint with name ${container.record.name} already exists in network ${name}`)
+      }
+      NetworkID = (await context.networks.connect(container.id, wish)).networkId
+    } else {
+      context.networks.validateEndpoint(name, wish)
+    }
+    const networks = { ...container.record.networks, [name]: { ...settings, NetworkID } }
+    try {
+      await context.registry.save(container, { networks })
+    } catch (error) {
+      if (running) await context.networks.disconnect(container.id, name, true)
+      throw error
+    }
+  })
+}
+
+function checkAlive(container: Container): void {
+  const { status } = container.record.state
+  if (status === 'removing' || status === 'dead' || container.live.removing) {
+    throw new Refusal('internal', `container ${container.id} is marked for removal and cannot be ` +
+      'connected or disconnected to the network')
+  }
+}
+
+function checkModes({ record }: Container, network: string): void {
+  if (network === 'host') {
+    throw invalid('cannot connect container to host network - container must be created in host network mode')
+  }
+  const kind = kindOf(record)
+  if (kind === 'host' || kind === 'container') {
+    throw invalid('container sharing network namespace with another container or host cannot be ' +
+      'connected to any other network')
+  }
+  const others = Object.keys(record.networks).filter((name) => name !== network)
+  if (others.includes('none') || (network === 'none' && others.length > 0)) {
+    throw invalid('container cannot be connected to multiple networks with one of the networks in ' +
+      'private (none) mode')
+  }
+}
+
+export function disconnectNetwork(
+  context: Context, container: Container, network: string, force: boolean,
+): Promise<void> {
+  return context.registry.queue.run(container.id, async () => {
+    const name = networkName(context, network)
+    checkAlive(container)
+    if (name === 'host' && kindOf(container.record) === 'host') {
+      throw invalid('cannot disconnect container from host network - container was created in host network mode')
+    }
+    const running = hasProcess(container.record.state.status)
+    if (!(name in container.record.networks)) {
+      const which = running ? 'network' : 'the network'
+      throw new Refusal('internal', `container ${container.id} is not connected to ${which} ${name}`)
+    }
+    if (running) await context.networks.disconnect(container.id, name, force)
+    const { [name]: _gone, ...networks } = container.record.networks
+    await context.registry.save(container, { networks })
+  })
+}

@@ -1,0 +1,233 @@
+/**
+ * The verbs behind /containers and /exec, by id or name; each delegates to its file.
+ *
+ * One queue per container orders what changes it. `restoreRunning` and `settle` are called once at
+ * daemon start, with the restoration of networks between them.
+ */
+import { setMaxListeners } from 'node:events'
+import { log } from '../base/log.ts'
+import { Refusal, messageOf } from '../base/refusal.ts'
+import type { EndpointSpec } from '../network/model.ts'
+import { connectNetwork, disconnectNetwork } from './connect.ts'
+import type { CreateRequest, EndpointSettings, UpdateRequest } from './config.ts'
+import { createContainer, type CreateOptions, type Created } from './create.ts'
+import { inspectContainer, type InspectOptions } from './inspect.ts'
+import { listContainers, type ListOptions } from './list.ts'
+import { watchOom } from './oom.ts'
+import { hasProcess, isRunning } from './record.ts'
+import { Registry, type Container, type WaitCondition, type WaitResult } from './registry.ts'
+import { removeContainer, removeLink, removeNow, type RemoveOptions } from './remove.ts'
+import { renameContainer } from './rename.ts'
+import { Restoration } from './restore.ts'
+import type { Context, Rooms } from './rooms.ts'
+import { checkStartable, startContainer } from './start.ts'
+import {
+  killContainer, pauseContainer, restartContainer, stopContainer, unpauseContainer,
+  type StopOptions,
+} from './stop.ts'
+import { updateContainer } from './update.ts'
+
+/** Running containers stop together, but not more at once than the machine can end. */
+const stopsAtOnceMax = 32
+
+export class Containers {
+  readonly context: Context
+  readonly #closing = new AbortController()
+  readonly #restoration: Restoration
+
+  constructor(rooms: Rooms) {
+    // Every running container and exec listens for the end.
+    setMaxListeners(0, this.#closing.signal)
+    this.context = {
+      ...rooms,
+      registry: new Registry(rooms.store, rooms.emit),
+      closing: this.#closing.signal,
+      afterExit: {
+        restart: (container) => this.#restartByPolicy(container),
+        autoRemove: (container) => this.#autoRemove(container),
+      },
+    }
+    this.#restoration = new Restoration(this.context)
+    for (const { id, record } of this.context.registry.all()) {
+      for (const point of record.mounts) if (point.Type === 'volume') this.#acquire(point.Name, id)
+    }
+  }
+
+  /** Finds out which containers run and reads their output again; then restore the networks. */
+  restoreRunning(): Promise<ReadonlySet<string>> {
+    return this.#restoration.adopt()
+  }
+
+  /** After the networks: missed exits, half-done operations, restart policies. */
+  async settle(): Promise<void> {
+    watchOom(this.context).catch((error: unknown) => {
+      log.error('out-of-memory events are not seen', { error: messageOf(error) })
+    })
+    await this.#restoration.settle()
+  }
+
+  find(idOrName: string): Container {
+    return this.context.registry.find(idOrName)
+  }
+
+  create(request: CreateRequest, options: CreateOptions): Promise<Created> {
+    return createContainer(this.context, request, options)
+  }
+
+  async start(idOrName: string): Promise<void> {
+    const container = this.find(idOrName)
+    await this.context.registry.queue.run(container.id, async () => {
+      checkStartable(container)
+      try {
+        await startContainer(this.context, container)
+      } catch (error) {
+        if (container.record.hostConfig.AutoRemove) await this.#autoRemove(container)
+        throw error
+      }
+    })
+  }
+
+  stop(idOrName: string, options: StopOptions): Promise<void> {
+    return stopContainer(this.context, this.find(idOrName), options)
+  }
+
+  restart(idOrName: string, options: StopOptions): Promise<void> {
+    return restartContainer(this.context, this.find(idOrName), options)
+  }
+
+  kill(idOrName: string, signal: string): Promise<void> {
+    return killContainer(this.context, this.find(idOrName), signal, idOrName)
+  }
+
+  pause(idOrName: string): Promise<void> {
+    return pauseContainer(this.context, this.find(idOrName))
+  }
+
+  unpause(idOrName: string): Promise<void> {
+    return unpauseContainer(this.context, this.find(idOrName))
+  }
+
+  rename(idOrName: string, name: string): Promise<void> {
+    return renameContainer(this.context, this.find(idOrName), name)
+  }
+
+  update(idOrName: string, request: UpdateRequest): Promise<readonly string[]> {
+    return updateContainer(this.context, this.find(idOrName), request)
+  }
+
+  remove(idOrName: string, options: RemoveOptions): Promise<void> {
+    return removeContainer(this.context, this.find(idOrName), options, idOrName)
+  }
+
+  removeLink(name: string): Promise<void> {
+    return removeLink(this.context, name)
+  }
+
+  /** Registered when it returns. */
+  wait(
+    idOrName: string, condition: WaitCondition,
+  ): { readonly result: Promise<WaitResult>; readonly cancel: () => void } {
+    const container = this.find(idOrName)
+    const { state } = container.record
+    if (condition === 'not-running' && !isRunning(state.status)) {
+      return { result: Promise.resolve({ code: state.exitCode, error: state.error }), cancel: () => undefined }
+    }
+    const waiting = this.context.registry.wait(container, condition)
+    return { result: waiting.result, cancel: () => waiting.cancel() }
+  }
+
+  inspect(idOrName: string, options: InspectOptions): Promise<object> {
+    return inspectContainer(this.context, this.find(idOrName), options)
+  }
+
+  list(options: ListOptions): Promise<readonly object[]> {
+    return listContainers(this.context, options)
+  }
+
+  /** For networks: an unknown network is refused before an unknown container. */
+  connectNetwork(idOrName: string, spec: EndpointSpec, settings: EndpointSettings): Promise<void> {
+    const container = this.find(idOrName)
+    if (hasProcess(container.record.state.status)) this.context.networks.find(spec.network)
+    return connectNetwork(this.context, container, spec, settings)
+  }
+
+  async disconnectNetwork(idOrName: string, network: string, force: boolean): Promise<void> {
+    let container: Container
+    try {
+      container = this.find(idOrName)
+    } catch (error) {
+      if (!force || !(error instanceof Refusal)) throw error
+      await this.context.networks.disconnect(idOrName, network, true)
+      return
+    }
+    await disconnectNetwork(this.context, container, network, force)
+  }
+
+  /** For /info. */
+  counts(): { readonly running: number; readonly paused: number; readonly stopped: number } {
+    const all = this.context.registry.all().map(({ record }) => record.state.status)
+    const paused = all.filter((status) => status === 'paused').length
+    const running = all.filter(isRunning).length - paused
+    return { running, paused, stopped: all.length - running - paused }
+  }
+
+  /** Stops every container, in its own manner; restart policies hold at the next start. */
+  async stopAll(): Promise<void> {
+    const running = this.context.registry.all().filter(({ record }) => isRunning(record.state.status))
+    const next = running[Symbol.iterator]()
+    const worker = async () => {
+      for (const container of next) await this.#stopForShutdown(container)
+    }
+    await Promise.all(Array.from({ length: stopsAtOnceMax }, worker))
+  }
+
+  /** Watchers end; containers go on. */
+  release(): void {
+    this.#closing.abort()
+    for (const { live } of this.context.registry.all()) {
+      clearTimeout(live.restartTimer)
+      clearTimeout(live.health?.timer)
+    }
+  }
+
+  async #stopForShutdown(container: Container): Promise<void> {
+    try {
+      await stopContainer(this.context, container, { signal: '', seconds: undefined })
+      // The daemon's end is not the user's wish.
+      if (this.context.registry.get(container.id) !== undefined) {
+        await this.context.registry.save(container, { manuallyStopped: false })
+      }
+    } catch (error) {
+      log.warn('a container did not stop', { id: container.id, error: messageOf(error) })
+    }
+  }
+
+  async #restartByPolicy(container: Container): Promise<void> {
+    const { registry } = this.context
+    await registry.queue.run(container.id, async () => {
+      const { state, failures, restartCount } = container.record
+      if (state.status !== 'restarting' && state.status !== 'exited' && state.status !== 'created') return
+      container.record = { ...container.record, failures: failures + 1, restartCount: restartCount + 1 }
+      await startContainer(this.context, container, true)
+    })
+  }
+
+  async #autoRemove(container: Container): Promise<void> {
+    container.live.removing = true
+    try {
+      await removeNow(this.context, container, true)
+    } catch (error) {
+      log.error('a container could not be removed after its end', { id: container.id, error: messageOf(error) })
+    } finally {
+      container.live.removing = false
+    }
+  }
+
+  #acquire(name: string, id: string): void {
+    try {
+      this.context.volumes.acquire(name, id)
+    } catch (error) {
+      log.warn('a volume of a container is not there', { id, volume: name, error: messageOf(error) })
+    }
+  }
+}

@@ -1,0 +1,207 @@
+/**
+ * The mounts of a new container, collected from --volumes-from, -v, --mount, and the image's
+ * volumes, in that order of precedence; volumes that are named are made.
+ */
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, statSync } from 'node:fs'
+import { isAbsolute } from 'node:path'
+import { Refusal, messageOf } from '../base/refusal.ts'
+import type { Config, HostConfig, MountSpec } from './config.ts'
+import { cleanDestination, parseBind, tmpfsOptions } from './mount-options.ts'
+import type { MountPoint } from './record.ts'
+import type { Context } from './rooms.ts'
+
+const blank: MountPoint = {
+  Type: '', Name: '', Source: '', Destination: '', Driver: '', Mode: '', RW: true, Propagation: '',
+  anonymous: false, copyUp: false, subpath: '', options: null, createSource: false,
+}
+
+/** Collects them; a volume that was made stays when a later one is refused (as the engine's do). */
+export async function mountPoints(
+  context: Context, config: Config, hostConfig: HostConfig, id: string,
+): Promise<readonly MountPoint[]> {
+  const points = new Map<string, MountPoint>()
+  for (const point of volumesFrom(context, hostConfig)) points.set(point.Destination, point)
+  const own = new Set<string>()
+  const claim = (destination: string) => {
+    if (own.has(destination)) throw new Refusal('invalid', `Duplicate mount point: ${destination}`)
+    own.add(destination)
+  }
+  for (const text of hostConfig.Binds ?? []) {
+    const point = await bindPoint(context, text, hostConfig.VolumeDriver, id)
+    claim(point.Destination)
+    points.set(point.Destination, point)
+  }
+  for (const spec of hostConfig.Mounts ?? []) {
+    const point = await mountPoint(context, spec, id)
+    claim(point.Destination)
+    points.set(point.Destination, point)
+  }
+  const tmpfs = new Set(Object.keys(hostConfig.Tmpfs ?? {}).map(cleanDestination))
+  for (const destination of tmpfs) claim(destination)
+  for (const path of Object.keys(config.Volumes ?? {})) {
+    const destination = cleanDestination(path)
+    if (points.has(destination) || tmpfs.has(destination)) continue
+    points.set(destination, await anonymousPoint(context, destination, hostConfig.VolumeDriver, id))
+  }
+  return [...points.values()]
+}
+
+/** All refusals that need nothing made; mounts are parsed again when they are collected. */
+export function checkMounts(hostConfig: HostConfig): void {
+  for (const text of hostConfig.Binds ?? []) parseBind(text)
+  for (const spec of hostConfig.Mounts ?? []) checkMountSpec(spec)
+  for (const [path, options] of Object.entries(hostConfig.Tmpfs ?? {})) {
+    if (!isAbsolute(path)) throw new Refusal('invalid', `invalid tmpfs path: ${path}`)
+    tmpfsOptions(options)
+  }
+}
+
+function volumesFrom(context: Context, hostConfig: HostConfig): readonly MountPoint[] {
+  return (hostConfig.VolumesFrom ?? []).flatMap((text) => {
+    const [name = '', mode = ''] = text.split(':')
+    if (name === '') throw new Refusal('invalid', `malformed volumes-from specification: ${text}`)
+    if (!['', 'ro', 'rw', 'z', 'Z'].includes(mode)) {
+      throw new Refusal('invalid', `invalid mode for volumes-from: ${mode}`)
+    }
+    return context.registry.find(name).record.mounts.map((point) => ({
+      ...point, copyUp: false, RW: point.RW && mode !== 'ro', anonymous: false,
+    }))
+  })
+}
+
+async function bindPoint(
+  context: Context, text: string, driver: string, id: string,
+): Promise<MountPoint> {
+  const spec = parseBind(text)
+  const common = { ...blank, Destination: spec.destination, RW: !spec.readOnly }
+  if (isAbsolute(spec.source)) {
+    const Propagation = spec.propagation === '' ? 'rprivate' : spec.propagation
+    return { ...common, Type: 'bind', Source: cleanDestination(spec.source), Mode: spec.mode, Propagation, createSource: true }
+  }
+  if (spec.source === '') return anonymousPoint(context, spec.destination, driver, id)
+  const volume = await context.volumes.create({ name: spec.source, driver, options: {}, labels: {} })
+  return {
+    ...common,
+    Type: 'volume',
+    Name: volume.name,
+    Source: volume.mountpoint,
+    Driver: 'local',
+    Mode: spec.mode === '' ? 'z' : spec.mode,
+    copyUp: !spec.noCopy,
+  }
+}
+
+async function anonymousPoint(
+  context: Context, destination: string, driver: string, id: string,
+): Promise<MountPoint> {
+  if (!isAbsolute(destination)) {
+    throw new Refusal('invalid', `invalid volume specification: '${destination}': invalid mount ` +
+      `config for type "volume": invalid mount path: '${destination}' mount path must be absolute`)
+  }
+  const name = randomBytes(32).toString('hex')
+  const labels = { 'com.docker.volume.anonymous': '' }
+  const volume = await context.volumes.create({ name, driver, options: {}, labels, containerId: id })
+  return {
+    ...blank, Type: 'volume', Name: volume.name, Source: volume.mountpoint,
+    Destination: destination, Driver: 'local', anonymous: true, copyUp: true,
+  }
+}
+
+const badMount = (spec: MountSpec, why: string) =>
+  new Refusal('invalid', `invalid mount config for type "${spec.Type}": ${why}`)
+
+function checkMountSpec(spec: MountSpec): void {
+  if (spec.Type === '') throw badMount(spec, 'mount type unknown: ""')
+  if (!['bind', 'volume', 'tmpfs'].includes(spec.Type)) {
+    throw badMount(spec, `mount type unknown: "${spec.Type}"`)
+  }
+  if (spec.Target === '') throw badMount(spec, 'field Target must not be empty')
+  if (cleanDestination(spec.Target) === '/') {
+    throw badMount(spec, "invalid specification: destination can't be '/'")
+  }
+  if (!isAbsolute(spec.Target)) {
+    throw badMount(spec, `invalid mount path: '${spec.Target}' mount path must be absolute`)
+  }
+  if (spec.Type === 'bind') {
+    if (spec.Source === '') throw badMount(spec, 'field Source must not be empty')
+    if (!isAbsolute(spec.Source)) {
+      throw badMount(spec, `invalid mount path: '${spec.Source}' mount path must be absolute`)
+    }
+    if (spec.VolumeOptions !== null) throw badMount(spec, 'field VolumeOptions must not be specified')
+  }
+  if (spec.Type === 'tmpfs' && spec.Source !== '') throw badMount(spec, 'field Source must not be specified')
+  if (spec.Type !== 'bind' && spec.BindOptions !== null) {
+    throw badMount(spec, 'field BindOptions must not be specified')
+  }
+}
+
+async function mountPoint(context: Context, spec: MountSpec, id: string): Promise<MountPoint> {
+  checkMountSpec(spec)
+  const Destination = cleanDestination(spec.Target)
+  const common = { ...blank, Type: spec.Type, Destination, RW: !spec.ReadOnly }
+  if (spec.Type === 'tmpfs') {
+    const { SizeBytes = 0, Mode = 0 } = spec.TmpfsOptions ?? {}
+    const options = [
+      'noexec', 'nosuid', 'nodev',
+      ...(SizeBytes > 0 ? [`size=${SizeBytes}`] : []),
+      ...(Mode > 0 ? [`mode=${Mode.toString(8)}`] : []),
+      ...(spec.ReadOnly ? ['ro'] : []),
+    ]
+    return { ...common, options }
+  }
+  if (spec.Type === 'bind') return bindMount(spec, common)
+  const named = spec.Source !== ''
+  const anonymousLabel = named ? {} : { 'com.docker.volume.anonymous': '' }
+  const volume = await context.volumes.create({
+    name: named ? spec.Source : randomBytes(32).toString('hex'),
+    driver: spec.VolumeOptions?.DriverConfig?.Name ?? '',
+    options: spec.VolumeOptions?.DriverConfig?.Options ?? {},
+    labels: { ...anonymousLabel, ...(spec.VolumeOptions?.Labels ?? {}) },
+    ...(named ? {} : { containerId: id }),
+  })
+  return {
+    ...common,
+    Name: volume.name,
+    Source: volume.mountpoint,
+    Driver: 'local',
+    Mode: 'z',
+    anonymous: !named,
+    copyUp: spec.VolumeOptions?.NoCopy !== true,
+    subpath: spec.VolumeOptions?.Subpath ?? '',
+  }
+}
+
+function bindMount(spec: MountSpec, common: MountPoint): MountPoint {
+  const options = spec.BindOptions
+  const createSource = options?.CreateMountpoint === true
+  if (!createSource && statSync(spec.Source, { throwIfNoEntry: false }) === undefined) {
+    throw badMount(spec, `bind source path does not exist: ${spec.Source}`)
+  }
+  const given = options?.Propagation ?? ''
+  return {
+    ...common,
+    Source: cleanDestination(spec.Source),
+    Propagation: given === '' ? 'rprivate' : given,
+    options: options?.NonRecursive === true ? ['bind'] : [],
+    createSource,
+  }
+}
+
+/** Makes the host folders of `-v /host:/inside` that do not exist, as the engine does. */
+export function makeBindSources(points: readonly MountPoint[]): void {
+  for (const point of points) {
+    if (point.Type !== 'bind') continue
+    if (statSync(point.Source, { throwIfNoEntry: false }) !== undefined) continue
+    if (!point.createSource) {
+      throw new Refusal('invalid',
+        `invalid mount config for type "bind": bind source path does not exist: ${point.Source}`)
+    }
+    try {
+      mkdirSync(point.Source, { recursive: true, mode: 0o755 })
+    } catch (error) {
+      throw new Refusal('internal',
+        `error while creating mount source path '${point.Source}': ${messageOf(error)}`, { cause: error })
+    }
+  }
+}

@@ -1,0 +1,240 @@
+/**
+ * Between a container's configuration and the network room: which networks it wants, the
+ * sandbox that a start asks for, and the docking of containers in another one's namespace.
+ */
+import { isIP } from 'node:net'
+import { Refusal, wrap } from '../base/refusal.ts'
+import type { EndpointSpec, PublicationSpec, SandboxSpec } from '../network/model.ts'
+import type { EndpointSettings } from './config.ts'
+import { endpointSettingsOf } from './config.ts'
+import { legacyLinks } from './links.ts'
+import { containerPaths } from './paths.ts'
+import { hasProcess } from './record.ts'
+import type { ContainerRecord } from './record.ts'
+import type { Container } from './registry.ts'
+import type { Context } from './rooms.ts'
+
+export type ModeKind = 'host' | 'none' | 'disabled' | 'networks' | 'container'
+
+/** NetworkMode with `default` made explicit. */
+export const modeName = (mode: string): string => (mode === '' || mode === 'default' ? 'bridge' : mode)
+
+export function modeKind(networkMode: string, disabled = false): ModeKind {
+  if (disabled) return 'disabled'
+  if (networkMode === 'host' || networkMode === 'none') return networkMode
+  return networkMode.startsWith('container:') ? 'container' : 'networks'
+}
+
+export const isUserNetwork = (networkMode: string): boolean =>
+  modeKind(networkMode) === 'networks' && modeName(networkMode) !== 'bridge'
+
+export const kindOf = (record: ContainerRecord): ModeKind =>
+  modeKind(record.hostConfig.NetworkMode, record.config.NetworkDisabled)
+
+/** The wishes of EndpointSettings in the words of the network room. */
+export function endpointSpec(network: string, settings: EndpointSettings): EndpointSpec {
+  const ipam = settings.IPAMConfig
+  return {
+    network,
+    ...(ipam !== null && ipam.IPv4Address !== '' ? { ipv4Address: ipam.IPv4Address } : {}),
+    ...(ipam !== null && ipam.IPv6Address !== '' ? { ipv6Address: ipam.IPv6Address } : {}),
+    ...(settings.MacAddress === '' ? {} : { macAddress: settings.MacAddress }),
+    linkLocalIps: ipam?.LinkLocalIPs ?? [],
+    aliases: settings.Aliases ?? [],
+    links: settings.Links ?? [],
+    driverOpts: settings.DriverOpts ?? {},
+    gwPriority: settings.GwPriority,
+  }
+}
+
+/** The networks of a new container: what was asked for, by name, its own mode's included. */
+export function wantedNetworks(
+  context: Context, networkMode: string, disabled: boolean,
+  given: Readonly<Record<string, EndpointSettings | null>>,
+): Readonly<Record<string, EndpointSettings>> {
+  const kind = modeKind(networkMode, disabled)
+  if (kind === 'disabled' || kind === 'container') return {}
+  const wanted: Record<string, EndpointSettings> = {}
+  const own = networkName(context, modeName(networkMode))
+  const entries = Object.entries(given)
+  const names = entries.map(([name]) => networkName(context, modeName(name)))
+  // The main network goes first: it is eth0 where nothing else decides.
+  if (names.length === 0 || names.includes(own) || isUserNetwork(networkMode)) {
+    wanted[own] = endpointSettingsOf({})
+  }
+  for (const [name, settings] of entries) {
+    wanted[networkName(context, modeName(name))] = { ...(settings ?? endpointSettingsOf({})), NetworkID: '' }
+  }
+  return wanted
+}
+
+/** A network's name for its id, id prefix or name; what was given when there is none (yet). */
+export function networkName(context: Context, idOrName: string): string {
+  try {
+    return context.networks.find(idOrName).spec.name
+  } catch (error) {
+    if (error instanceof Refusal) return idOrName
+    throw error
+  }
+}
+
+/** Everything that a start asks of the network room. */
+export function sandboxSpec(context: Context, record: ContainerRecord): SandboxSpec {
+  const { config, hostConfig } = record
+  const kind = kindOf(record)
+  const mode: SandboxSpec['mode'] =
+    kind === 'container'
+      ? { kind, containerId: hostConfig.NetworkMode.slice('container:'.length) }
+      : { kind }
+  const sysctls = Object.entries(hostConfig.Sysctls ?? {}).filter(([key]) => key.startsWith('net.'))
+  const defaults = kind === 'host' ? [] : [
+    ['net.ipv4.ip_unprivileged_port_start', '0'],
+    ['net.ipv4.ping_group_range', '0 2147483647'],
+  ]
+  return {
+    containerId: record.id,
+    containerName: record.name,
+    hostname: config.Hostname,
+    domainname: config.Domainname,
+    mode,
+    endpoints: Object.entries(record.networks).map(([name, settings]) => endpointSpec(name, settings)),
+    publications: kind === 'networks' ? publications(record) : [],
+    exposed: Object.keys(config.ExposedPorts ?? {}),
+    publishAll: kind === 'networks' && hostConfig.PublishAllPorts,
+    dns: hostConfig.Dns ?? [],
+    dnsSearch: hostConfig.DnsSearch ?? [],
+    dnsOptions: hostConfig.DnsOptions ?? [],
+    extraHosts: (hostConfig.ExtraHosts ?? []).map(normalizeExtraHost),
+    links: kind === 'networks' && 'bridge' in record.networks ? legacyLinks(context, record) : [],
+    sysctls: kind === 'host' ? {} : Object.fromEntries([...defaults, ...sysctls]),
+    filesDir: containerPaths(context.config, record.id).dir,
+  }
+}
+
+/** `name=ip` is `name:ip`; brackets around IPv6 are dropped. */
+export function normalizeExtraHost(entry: string): string {
+  const at = entry.includes('=') ? entry.indexOf('=') : entry.indexOf(':')
+  const address = entry.slice(at + 1).replace(/^\[(.*)\]$/, '$1')
+  return `${entry.slice(0, at)}:${address}`
+}
+
+export const isExtraHost = (entry: string): boolean => {
+  const at = entry.includes('=') ? entry.indexOf('=') : entry.indexOf(':')
+  const address = entry.slice(at + 1).replace(/^\[(.*)\]$/, '$1')
+  return at > 0 && (address === 'host-gateway' || isIP(address) !== 0)
+}
+
+const protocolOf = (text: string): PublicationSpec['protocol'] | undefined => {
+  const lower = text.toLowerCase()
+  return lower === 'tcp' || lower === 'udp' || lower === 'sctp' ? lower : undefined
+}
+
+export interface PortKey {
+  readonly first: number
+  readonly last: number
+  readonly protocol: string
+}
+
+/** `80/tcp`, `80`, `80-82/udp`; undefined when it is none. */
+export function parsePortKey(key: string): PortKey | undefined {
+  const parts = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(\w*))?$/.exec(key)
+  if (parts === null) return undefined
+  const first = Number(parts[1])
+  const last = parts[2] === undefined ? first : Number(parts[2])
+  if (first > 65_535 || last > 65_535 || last < first) return undefined
+  return { first, last, protocol: parts[3] === undefined || parts[3] === '' ? 'tcp' : parts[3] }
+}
+
+/** Docker's PortBindings as a flat list; an empty list of bindings is one ephemeral one. */
+export function publications(record: ContainerRecord): readonly PublicationSpec[] {
+  const specs: PublicationSpec[] = []
+  for (const [key, bindings] of Object.entries(record.hostConfig.PortBindings ?? {})) {
+    const port = parsePortKey(key)
+    const protocol = protocolOf(port?.protocol ?? '')
+    if (port === undefined || protocol === undefined) {
+      throw new Refusal('internal', `invalid port specification: ${JSON.stringify(key)}`)
+    }
+    const wanted = bindings === null || bindings.length === 0 ? [{ HostIp: '', HostPort: '' }] : bindings
+    for (const binding of wanted) {
+      const host = parsePortKey(binding.HostPort === '' ? '0' : binding.HostPort)
+      if (host === undefined) {
+        throw new Refusal('internal', `invalid port specification: ${JSON.stringify(binding.HostPort)}`)
+      }
+      for (let offset = 0; offset <= port.last - port.first; offset++) {
+        specs.push({
+          protocol,
+          containerPort: port.first + offset,
+          hostIp: binding.HostIp,
+          hostPortFirst: host.first,
+          hostPortLast: host.last,
+        })
+      }
+    }
+  }
+  return specs
+}
+
+/** The network namespace and files that a container starts in. */
+export interface OpenedNetwork {
+  /** '' = the host's own. */
+  readonly netnsPath: string
+  readonly filesDir: string
+}
+
+/** Makes the container's network, or finds the donor's. Failures carry Docker's wrapper. */
+export async function openNetwork(context: Context, container: Container): Promise<OpenedNetwork> {
+  const { record } = container
+  const kind = kindOf(record)
+  if (kind === 'container') return donorNetwork(context, container)
+  try {
+    checkMixture(record)
+    const sandbox = await context.networks.open(sandboxSpec(context, record))
+    return {
+      netnsPath: kind === 'host' ? '' : sandbox.netnsPath,
+      filesDir: containerPaths(context.config, record.id).dir,
+    }
+  } catch (error) {
+    throw wrap('failed to set up container networking: ', error)
+  }
+}
+
+function checkMixture(record: ContainerRecord): void {
+  const names = Object.keys(record.networks)
+  if (names.length < 2) return
+  if (names.includes('host')) {
+    throw new Refusal('invalid', 'container sharing network namespace with another container or ' +
+      'host cannot be connected to any other network')
+  }
+  if (names.includes('none')) {
+    throw new Refusal('invalid', 'container cannot be connected to multiple networks with one of ' +
+      'the networks in private (none) mode')
+  }
+}
+
+/** The container whose network namespace this one shares. */
+export function donorOf(context: Context, container: Container): Container {
+  const wanted = container.record.hostConfig.NetworkMode.slice('container:'.length)
+  let donor: Container
+  try {
+    donor = context.registry.find(wanted)
+  } catch (error) {
+    throw new Refusal('internal',
+      `joining network namespace of container: No such container: ${wanted}`, { cause: error })
+  }
+  if (donor.id === container.id) throw new Refusal('internal', 'cannot join own network namespace')
+  const { status } = donor.record.state
+  if (!hasProcess(status)) {
+    const state = status === 'restarting' ? 'restarting' : status
+    throw new Refusal('conflict',
+      `cannot join network namespace of a non running container: container ${donor.record.name} is ${state}`)
+  }
+  return donor
+}
+
+function donorNetwork(context: Context, container: Container): OpenedNetwork {
+  const donor = donorOf(context, container)
+  const filesDir = containerPaths(context.config, donor.id).dir
+  if (kindOf(donor.record) === 'host') return { netnsPath: '', filesDir }
+  // The namespace itself, not a path of the donor's: a donor may share one, too.
+  return { netnsPath: `/proc/${donor.record.state.pid}/ns/net`, filesDir }
+}

@@ -1,0 +1,112 @@
+/**
+ * Removal of a container: refused while it runs unless forced, then everything that is its own
+ * goes: network, snapshot, folder, anonymous volumes, name.
+ *
+ * A removal that fails half-way leaves the container `dead`; removing it again goes on.
+ */
+import { rmSync } from 'node:fs'
+import { Refusal, messageOf } from '../base/refusal.ts'
+import { unmountAll } from '../kernel/mount.ts'
+import { dismissAttachers } from './attach.ts'
+import { dropVolumes } from './create.ts'
+import { parseLink } from './links.ts'
+import { containerPaths } from './paths.ts'
+import { deadState, hasProcess, isRunning, removingState } from './record.ts'
+import { removeSnapshot } from './rootfs.ts'
+import type { Container } from './registry.ts'
+import type { Context } from './rooms.ts'
+import { killContainer } from './stop.ts'
+import { forgetTask, releaseShm, removeFifos } from './task.ts'
+
+export interface RemoveOptions {
+  readonly force: boolean
+  /** Anonymous volumes too. */
+  readonly volumes: boolean
+}
+
+export async function removeContainer(
+  context: Context, container: Container, options: RemoveOptions, name: string,
+): Promise<void> {
+  const { live } = container
+  if (live.removing) {
+    throw new Refusal('conflict', `removal of container ${name} is already in progress`)
+  }
+  const { status } = container.record.state
+  if (isRunning(status) && !options.force) throw refusalOfRunning(container)
+  live.removing = true
+  try {
+    if (isRunning(status)) await endForRemoval(context, container, name)
+    await context.registry.queue.run(container.id, () => removeNow(context, container, options.volumes))
+  } finally {
+    live.removing = false
+  }
+}
+
+function refusalOfRunning({ record }: Container): Refusal {
+  const { status } = record.state
+  const what = `cannot remove container "/${record.name}": container is ${status}`
+  return new Refusal('conflict', status === 'paused'
+    ? `${what} and must be unpaused first`
+    : `${what}: stop the container before removing or force remove`)
+}
+
+/** A container that ends by itself meanwhile is what was wanted. */
+async function endForRemoval(context: Context, container: Container, name: string): Promise<void> {
+  try {
+    await killContainer(context, container, 'KILL', name)
+  } catch (error) {
+    if (hasProcess(container.record.state.status)) {
+      throw new Refusal('internal', `cannot remove container "/${container.record.name}": ` +
+        `could not kill: ${messageOf(error)}`, { cause: error })
+    }
+  }
+  if (hasProcess(container.record.state.status)) {
+    throw new Refusal('internal', `cannot remove container "/${container.record.name}": ` +
+      'could not kill: tried to kill container, but did not receive an exit event')
+  }
+}
+
+/** Inside the queue, with no process left. */
+export async function removeNow(
+  context: Context, container: Container, volumes: boolean,
+): Promise<void> {
+  const { id, live } = container
+  if (context.registry.get(id) === undefined) return
+  clearTimeout(live.restartTimer)
+  dismissAttachers(container)
+  const exitCode = container.record.state
+  await context.registry.save(container, { state: removingState(exitCode) })
+  const paths = containerPaths(context.config, id)
+  try {
+    await context.networks.close(id)
+    await forgetTask(context, id)
+    await context.keeper.closeStdio(id)
+    live.rootfsHolders = 0
+    unmountAll(paths.rootfs)
+    releaseShm(context, id)
+    removeFifos(context, id)
+    await removeSnapshot(context, id)
+    rmSync(paths.dir, { recursive: true, force: true })
+    await dropVolumes(context, container.record.mounts, id, volumes)
+  } catch (error) {
+    await context.registry.save(container, { state: deadState(container.record.state, messageOf(error)) })
+    throw new Refusal('internal',
+      `unable to remove container "${id}": ${messageOf(error)}`, { cause: error })
+  }
+  await context.registry.delete(container)
+  context.registry.tell(container, 'destroy')
+  context.registry.wake(container, ['removed', 'not-running', 'next-exit'])
+}
+
+/** `docker rm --link parent/alias`: only the link goes. */
+export async function removeLink(context: Context, linkName: string): Promise<void> {
+  const [parentName = '', alias = ''] = linkName.replace(/^\//, '').split('/')
+  if (alias === '') throw new Refusal('invalid', `conflict: cannot remove the default link name of the container`)
+  const parent = context.registry.find(parentName)
+  const links = parent.record.hostConfig.Links ?? []
+  const kept = links.filter((text) => parseLink(text).alias !== alias)
+  if (kept.length === links.length) {
+    throw new Refusal('notFound', `No such link: /${parentName}/${alias}`)
+  }
+  await context.registry.save(parent, { hostConfig: { ...parent.record.hostConfig, Links: kept } })
+}

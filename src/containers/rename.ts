@@ -1,0 +1,26 @@
+/** Renaming: the name is taken first, names and hosts follow, and on failure nothing changed. */
+import { Refusal } from '../base/refusal.ts'
+import { checkName } from './names.ts'
+import type { Container } from './registry.ts'
+import type { Context } from './rooms.ts'
+
+export function renameContainer(context: Context, container: Container, wanted: string): Promise<void> {
+  return context.registry.queue.run(container.id, async () => {
+    if (wanted === '') throw new Refusal('invalid', 'Neither old nor new names may be empty')
+    const name = checkName(wanted)
+    const before = container.record.name
+    if (name === before) {
+      throw new Refusal('invalid', 'Renaming a container with the same name as its current name')
+    }
+    context.registry.reserveName(name, container.id)
+    try {
+      await context.networks.rename(container.id, name)
+      await context.registry.save(container, { name })
+    } catch (error) {
+      context.registry.releaseName(name, container.id)
+      throw error
+    }
+    context.registry.releaseName(before, container.id)
+    context.registry.tell(container, 'rename', { oldName: `/${before}` })
+  })
+}

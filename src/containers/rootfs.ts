@@ -1,0 +1,91 @@
+/**
+ * The root file system of a container: a containerd snapshot, mounted by us at
+ * `<dataRoot>/containers/<id>/rootfs` while somebody uses it.
+ *
+ * The daemon and containerd share the mount namespace. The snapshot carries the label that keeps
+ * containerd's garbage collector away for as long as the container exists.
+ */
+import { mkdirSync } from 'node:fs'
+import { snapshotter, isAlreadyExists, unlessNotFound } from './containerd/client.ts'
+import { isMountPoint, mountAll, unmountAll } from '../kernel/mount.ts'
+import { containerPaths } from './paths.ts'
+import { hasProcess } from './record.ts'
+import type { MountPoint } from './record.ts'
+import type { Container } from './registry.ts'
+import type { Context } from './rooms.ts'
+import type { Root } from './rooted-path.ts'
+
+/** Makes the writable snapshot on top of an image. */
+export async function prepareSnapshot(context: Context, id: string, parent: string): Promise<void> {
+  const labels = { 'containerd.io/gc.root': new Date().toISOString() }
+  try {
+    await context.containerd.snapshots.prepare({ snapshotter, key: id, parent, labels })
+  } catch (error) {
+    if (!isAlreadyExists(error)) throw error
+  }
+}
+
+export async function removeSnapshot(context: Context, id: string): Promise<void> {
+  await unlessNotFound(context.containerd.snapshots.remove({ snapshotter, key: id }))
+}
+
+/** Mounts the root file system, or counts one more user of it. Every call needs its release. */
+export async function holdRootfs(context: Context, container: Container): Promise<string> {
+  const { rootfs } = containerPaths(context.config, container.id)
+  container.live.rootfsHolders++
+  try {
+    if (container.live.rootfsHolders === 1 && !isMountPoint(rootfs)) {
+      await mountRootfs(context, container.id, rootfs)
+    } else {
+      await container.live.rootfsReady
+    }
+  } catch (error) {
+    container.live.rootfsHolders--
+    throw error
+  }
+  return rootfs
+}
+
+function mountRootfs(context: Context, id: string, rootfs: string): Promise<void> {
+  const ready = (async () => {
+    mkdirSync(rootfs, { recursive: true })
+    const { mounts } = await context.containerd.snapshots.mounts({ snapshotter, key: id })
+    mountAll(mounts.map((entry) => ({
+      type: entry.type, source: entry.source, target: rootfs, options: entry.options,
+    })))
+  })()
+  const container = context.registry.get(id)
+  if (container !== undefined) container.live.rootfsReady = ready
+  return ready
+}
+
+export function releaseRootfs(context: Context, container: Container): void {
+  container.live.rootfsHolders = Math.max(0, container.live.rootfsHolders - 1)
+  if (container.live.rootfsHolders === 0) unmountAll(containerPaths(context.config, container.id).rootfs)
+}
+
+/** Runs `section` while the root file system can be looked at, running or not. */
+export async function withRootfs<T>(
+  context: Context, container: Container, section: (root: Root) => Promise<T>,
+): Promise<T> {
+  const rootfs = await holdRootfs(context, container)
+  try {
+    return await section(rootOf(container, rootfs))
+  } finally {
+    releaseRootfs(context, container)
+  }
+}
+
+/** A running container is seen through its own mounts; else volumes and binds are put in by us. */
+export function rootOf(container: Container, rootfs: string): Root {
+  const { state, mounts } = container.record
+  if (hasProcess(state.status) && state.pid > 0) {
+    return { path: `/proc/${state.pid}/root`, mounts: new Map() }
+  }
+  return { path: rootfs, mounts: mountSources(mounts) }
+}
+
+function mountSources(mounts: readonly MountPoint[]): ReadonlyMap<string, string> {
+  return new Map(
+    mounts.filter((point) => point.Source !== '').map((point) => [point.Destination, point.Source]))
+}

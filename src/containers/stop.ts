@@ -1,0 +1,181 @@
+/**
+ * Stop, kill, restart, pause, unpause. Signals are sent inside the container's queue, the exit
+ * is awaited outside of it: a kill never waits behind a stop's grace period.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Refusal, wrap } from '../base/refusal.ts'
+import { containerdMessage, isNotFound } from './containerd/client.ts'
+import { calledOffState, hasProcess, isRunning, pausedState, unpausedState } from './record.ts'
+import type { Container } from './registry.ts'
+import type { Context } from './rooms.ts'
+import { SIGKILL, signalNumber, stopSignalOf } from './signals.ts'
+import { checkStartable, startContainer } from './start.ts'
+
+/** After SIGKILL the kernel ends a process at once, unless it hangs in a system call. */
+const killTimeoutMs = 10_000
+
+export interface StopOptions {
+  /** '' = the container's own. */
+  readonly signal: string
+  /** undefined = the container's own; negative = wait for ever. */
+  readonly seconds: number | undefined
+}
+
+export async function stopContainer(
+  context: Context, container: Container, options: StopOptions,
+): Promise<void> {
+  if (!isRunning(container.record.state.status)) {
+    throw new Refusal('notModified', 'container is already stopped')
+  }
+  await endRun(context, container, options)
+}
+
+/** Ends the run that is going on, if any, in the manner of stop. */
+async function endRun(context: Context, container: Container, options: StopOptions): Promise<void> {
+  const { config } = container.record
+  const signal = options.signal === '' ? stopSignalOf(config.StopSignal) : signalNumber(options.signal)
+  const seconds = options.seconds ?? config.StopTimeout ?? context.config.stopTimeoutSeconds
+  const exited = context.registry.wait(container, 'next-exit')
+  try {
+    const signalled = await context.registry.queue.run(container.id, () =>
+      askToEnd(context, container, signal, 'stop'))
+    if (!signalled) return
+    const graceMs = seconds < 0 ? undefined : seconds * 1000
+    if (await settled(exited.result, graceMs)) return
+    await sendSignal(context, container, SIGKILL)
+    if (await settled(exited.result, killTimeoutMs)) return
+    throw new Refusal('internal',
+      `cannot stop container: ${container.id}: tried to kill container, but did not receive an exit event`)
+  } finally {
+    exited.cancel()
+  }
+}
+
+/** Inside the queue. False when there is no process to wait for (any more). */
+async function askToEnd(
+  context: Context, container: Container, signal: number, manner: 'stop' | 'kill',
+): Promise<boolean> {
+  const { record, live } = container
+  if (record.state.status === 'restarting') {
+    clearTimeout(live.restartTimer)
+    live.restartTimer = undefined
+    await context.registry.save(container, {
+      state: calledOffState(record.state), manuallyStopped: true,
+    })
+    if (manner === 'stop') context.registry.tell(container, 'stop')
+    context.registry.wake(container, ['not-running'])
+    return false
+  }
+  if (!hasProcess(record.state.status)) return false
+  live.stopping = manner
+  await context.registry.save(container, { manuallyStopped: true })
+  await sendSignal(context, container, signal)
+  await unfreeze(context, container)
+  return true
+}
+
+async function settled(result: Promise<unknown>, timeoutMs: number | undefined): Promise<boolean> {
+  if (timeoutMs === undefined) return result.then(() => true)
+  const timer = new AbortController()
+  try {
+    return await Promise.race([
+      result.then(() => true),
+      sleep(timeoutMs, false, { signal: timer.signal, ref: false }).catch(() => false),
+    ])
+  } finally {
+    timer.abort()
+  }
+}
+
+async function sendSignal(context: Context, container: Container, signal: number): Promise<void> {
+  try {
+    await context.containerd.tasks.kill({ containerId: container.id, execId: '', signal, all: false })
+  } catch (error) {
+    // It has ended by itself meanwhile: what was wanted.
+    if (!isNotFound(error) && !/process already finished|not running/.test(containerdMessage(error))) throw error
+  }
+  context.registry.tell(container, 'kill', { signal: String(signal) })
+}
+
+/** A frozen process gets no signal before it thaws. */
+async function unfreeze(context: Context, container: Container): Promise<void> {
+  if (container.record.state.status !== 'paused') return
+  await context.containerd.tasks.resume({ containerId: container.id })
+  await context.registry.save(container, { state: unpausedState(container.record.state) })
+  context.registry.tell(container, 'unpause')
+}
+
+/** @param signal '' = KILL */
+export async function killContainer(
+  context: Context, container: Container, signal: string, name: string,
+): Promise<void> {
+  const number = signal === '' ? SIGKILL : signalNumber(signal)
+  const ends = number === SIGKILL || number === stopSignalOf(container.record.config.StopSignal)
+  const exited = context.registry.wait(container, 'next-exit')
+  try {
+    await context.registry.queue.run(container.id, async () => {
+      const { state } = container.record
+      if (!isRunning(state.status)) {
+        throw new Refusal('conflict', `container ${container.id} is not running`)
+      }
+      if (ends || state.status === 'restarting') {
+        await askToEnd(context, container, number, 'kill')
+      } else {
+        await sendSignal(context, container, number)
+      }
+    })
+    // As the engine does: a kill is answered when the container has ended.
+    if (number === SIGKILL && hasProcess(container.record.state.status)) {
+      await settled(exited.result, killTimeoutMs)
+    }
+  } catch (error) {
+    throw wrap(`cannot kill container: ${name}: `, error)
+  } finally {
+    exited.cancel()
+  }
+}
+
+export async function restartContainer(
+  context: Context, container: Container, options: StopOptions,
+): Promise<void> {
+  const { live } = container
+  if (live.removing) {
+    throw new Refusal('conflict', 'container is marked for removal and cannot be started')
+  }
+  // The end is part of the restart: --rm must not remove it meanwhile.
+  live.restartAsked = true
+  try {
+    if (isRunning(container.record.state.status)) await endRun(context, container, options)
+    await context.registry.queue.run(container.id, async () => {
+      checkStartable(container)
+      await startContainer(context, container)
+    })
+  } finally {
+    live.restartAsked = false
+  }
+  context.registry.tell(container, 'restart')
+}
+
+export function pauseContainer(context: Context, container: Container): Promise<void> {
+  return context.registry.queue.run(container.id, async () => {
+    const { status } = container.record.state
+    if (status === 'paused') throw new Refusal('conflict', `container ${container.id} is already paused`)
+    if (status === 'restarting') {
+      throw new Refusal('conflict', `container ${container.id} is restarting, wait until the container is running`)
+    }
+    if (status !== 'running') throw new Refusal('conflict', `container ${container.id} is not running`)
+    await context.containerd.tasks.pause({ containerId: container.id })
+    await context.registry.save(container, { state: pausedState(container.record.state) })
+    context.registry.tell(container, 'pause')
+  })
+}
+
+export function unpauseContainer(context: Context, container: Container): Promise<void> {
+  return context.registry.queue.run(container.id, async () => {
+    const { status } = container.record.state
+    if (status !== 'paused') throw new Refusal('conflict', `container ${container.id} is not paused`)
+    await context.containerd.tasks.resume({ containerId: container.id })
+    await context.registry.save(container, { state: unpausedState(container.record.state) })
+    context.registry.tell(container, 'unpause')
+  })
+}

@@ -1,0 +1,151 @@
+/**
+ * A container's task in containerd and its stdio: FIFOs, what the keeper is told of them, the
+ * runtime's options, and how all of it is taken down again.
+ */
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { create } from '@bufbuild/protobuf'
+import { log } from '../base/log.ts'
+import { messageOf } from '../base/refusal.ts'
+import type { StdioSpec } from '../keeper/client.ts'
+import { makeFifo } from '../kernel/fifo.ts'
+import { unmountAll } from '../kernel/mount.ts'
+import { anyMessage, anyOci } from './containerd/any.ts'
+import { snapshotter, unlessNotFound } from './containerd/client.ts'
+import { OptionsSchema } from './containerd/gen/runc_options_pb.ts'
+import { logMaxBytes } from './defaults.ts'
+import { containerPaths } from './paths.ts'
+import type { ContainerRecord } from './record.ts'
+import type { ContainersConfig, Context } from './rooms.ts'
+
+/** Taken down when the container stops. */
+export function releaseShm(context: Context, id: string): void {
+  unmountAll(containerPaths(context.config, id).shm)
+}
+
+export interface Fifos {
+  readonly stdin: string
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export function makeFifos(context: Context, record: ContainerRecord): Fifos {
+  const { io } = containerPaths(context.config, record.id)
+  rmSync(io, { recursive: true, force: true })
+  mkdirSync(io, { recursive: true, mode: 0o700 })
+  return makeFifoSet(io, '', record.config.OpenStdin, record.config.Tty)
+}
+
+/** @param prefix '' for the container, the exec id and a dash for an exec */
+export function makeFifoSet(io: string, prefix: string, stdin: boolean, tty: boolean): Fifos {
+  const make = (wanted: boolean, name: string): string => {
+    if (!wanted) return ''
+    const path = join(io, `${prefix}${name}`)
+    makeFifo(path)
+    return path
+  }
+  return { stdin: make(stdin, 'in'), stdout: make(true, 'out'), stderr: make(!tty, 'err') }
+}
+
+export function removeFifos(context: Context, id: string): void {
+  rmSync(containerPaths(context.config, id).io, { recursive: true, force: true })
+}
+
+/** What the keeper is told of a container's stdio; the same at start and at restore. */
+export function stdioSpec(context: Context, record: ContainerRecord, fifos: Fifos): StdioSpec {
+  const { Type, Config } = record.hostConfig.LogConfig
+  const maxFiles = Number(Config?.['max-file'] ?? 1)
+  return {
+    streamId: record.id,
+    fifoStdin: fifos.stdin,
+    fifoStdout: fifos.stdout,
+    fifoStderr: fifos.stderr,
+    tty: record.config.Tty,
+    logPath: Type === 'none' ? '' : containerPaths(context.config, record.id).log,
+    logMaxBytes: logMaxBytes(Config?.['max-size']),
+    logMaxFiles: Number.isInteger(maxFiles) && maxFiles > 0 ? maxFiles : 1,
+    logAttributes: logAttributes(record),
+  }
+}
+
+/** The paths of FIFOs that exist already. */
+export function fifosOf(context: Context, record: ContainerRecord): Fifos {
+  const { io } = containerPaths(context.config, record.id)
+  return {
+    stdin: record.config.OpenStdin ? join(io, 'in') : '',
+    stdout: join(io, 'out'),
+    stderr: record.config.Tty ? '' : join(io, 'err'),
+  }
+}
+
+/** --log-opt labels and env: which of the container's go into each line. */
+function logAttributes(record: ContainerRecord): Readonly<Record<string, string>> {
+  const options = record.hostConfig.LogConfig.Config ?? {}
+  const attributes: Record<string, string> = {}
+  const wanted = (text: string | undefined) => (text ?? '').split(',').filter((name) => name !== '')
+  for (const name of wanted(options['labels'])) {
+    const value = record.config.Labels?.[name]
+    if (value !== undefined) attributes[name] = value
+  }
+  for (const name of wanted(options['env'])) {
+    const entry = (record.config.Env ?? []).find((line) => line.startsWith(`${name}=`))
+    if (entry !== undefined) attributes[name] = entry.slice(name.length + 1)
+  }
+  if (options['tag'] !== undefined && options['tag'] !== '') attributes['tag'] = options['tag']
+  return attributes
+}
+
+/** Makes the task; the process does not run yet. Answers its pid. */
+export async function createTask(
+  context: Context, record: ContainerRecord, spec: object, fifos: Fifos,
+): Promise<number> {
+  const { containerd, config } = context
+  const { id } = record
+  await forgetTask(context, id)
+  await containerd.containers.create({
+    container: {
+      id,
+      labels: { 'portolan.container': id },
+      image: record.config.Image,
+      runtime: { name: 'io.containerd.runc.v2', options: runcOptions(config) },
+      spec: anyOci('Spec', spec),
+      snapshotter,
+      snapshotKey: id,
+    },
+  })
+  const { pid } = await containerd.tasks.create({
+    containerId: id,
+    rootfs: [],
+    stdin: fifos.stdin,
+    stdout: fifos.stdout,
+    stderr: fifos.stderr,
+    terminal: record.config.Tty,
+    options: runcOptions(config),
+  })
+  return pid
+}
+
+/** Removes task and containerd container, whatever is there of them. */
+export async function forgetTask(context: Context, id: string): Promise<void> {
+  const { tasks, containers } = context.containerd
+  const found = await unlessNotFound(containers.get({ id }))
+  if (found === undefined) return
+  const task = await unlessNotFound(tasks.get({ containerId: id, execId: '' }))
+  if (task !== undefined) {
+    await unlessNotFound(tasks.kill({ containerId: id, execId: '', signal: 9, all: true })).catch(ended)
+    await unlessNotFound(tasks.wait({ containerId: id, execId: '' })).catch(ended)
+    await unlessNotFound(tasks.delete({ containerId: id }))
+  }
+  await unlessNotFound(containers.delete({ id }))
+}
+
+/** A task that has ended already answers with an error to a kill: as it should be. */
+function ended(error: unknown): void {
+  log.debug('a task ended before it was told to', { error: messageOf(error) })
+}
+
+const runcOptions = (config: ContainersConfig) =>
+  anyMessage(OptionsSchema, create(OptionsSchema, {
+    binaryName: config.runtimeName,
+    systemdCgroup: config.systemdCgroup,
+  }))

@@ -1,0 +1,61 @@
+/** docker update: limits and restart policy, of a running container at once. */
+import { Refusal, messageOf } from '../base/refusal.ts'
+import { anyOci } from './containerd/any.ts'
+import type { HostConfig, UpdateRequest } from './config.ts'
+import { hasProcess } from './record.ts'
+import { checkResources, ociResources } from './resources.ts'
+import type { Container } from './registry.ts'
+import type { Context } from './rooms.ts'
+import { checkRestartPolicy } from './validate.ts'
+
+/** Fields that a zero value leaves alone; the pointers among them by null. */
+const changeable = [
+  'CpuShares', 'Memory', 'NanoCpus', 'BlkioWeight', 'CpuPeriod', 'CpuQuota', 'CpuRealtimePeriod',
+  'CpuRealtimeRuntime', 'CpusetCpus', 'CpusetMems', 'MemoryReservation', 'MemorySwap', 'PidsLimit',
+] as const
+
+export function updateContainer(
+  context: Context, container: Container, request: UpdateRequest,
+): Promise<readonly string[]> {
+  return context.registry.queue.run(container.id, async () => {
+    const { status } = container.record.state
+    if (status === 'removing' || status === 'dead') {
+      throw new Refusal('conflict', `Cannot update container ${container.id}: container is marked for removal and cannot be "update".`)
+    }
+    checkRestartPolicy(request.RestartPolicy)
+    if (container.record.hostConfig.AutoRemove && !['', 'no'].includes(request.RestartPolicy.Name)) {
+      throw new Refusal('invalid', 'Restart policy cannot be updated because AutoRemove is enabled for the container')
+    }
+    const merged = merge(container.record.hostConfig, request)
+    const { resources: hostConfig, warnings } = checkResources(merged, true)
+    if (hasProcess(status)) await apply(context, container, hostConfig)
+    await context.registry.save(container, { hostConfig })
+    context.registry.tell(container, 'update')
+    return warnings
+  })
+}
+
+function merge(hostConfig: HostConfig, request: UpdateRequest): HostConfig {
+  let merged = hostConfig
+  for (const field of changeable) {
+    const value = request[field]
+    if (value !== 0 && value !== '' && value !== null) merged = { ...merged, [field]: value }
+  }
+  if (request.Memory > hostConfig.MemorySwap && hostConfig.MemorySwap > 0 && request.MemorySwap === 0) {
+    throw new Refusal('invalid', 'Memory limit should be smaller than already set memoryswap limit, ' +
+      'update the memoryswap at the same time')
+  }
+  if (request.RestartPolicy.Name !== '') merged = { ...merged, RestartPolicy: request.RestartPolicy }
+  return merged
+}
+
+async function apply(context: Context, container: Container, hostConfig: HostConfig): Promise<void> {
+  try {
+    await context.containerd.tasks.update({
+      containerId: container.id,
+      resources: anyOci('LinuxResources', ociResources(hostConfig)),
+    })
+  } catch (error) {
+    throw new Refusal('internal', `Cannot update container ${container.id}: ${messageOf(error)}`, { cause: error })
+  }
+}

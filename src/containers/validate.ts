@@ -1,0 +1,167 @@
+/**
+ * What is refused, and what is warned of, when a container is created: every check that needs
+ * nothing made, with Docker's sentences.
+ */
+import { Refusal } from '../base/refusal.ts'
+import { normalizeCapabilities } from './capabilities.ts'
+import type { Config, EndpointSettings, HostConfig, RestartPolicy } from './config.ts'
+import { parseRule } from './devices.ts'
+import { parseLink } from './links.ts'
+import { checkMounts } from './mount-points.ts'
+import { endpointSpec, isExtraHost, modeKind, parsePortKey } from './networking.ts'
+import type { Context } from './rooms.ts'
+import { securityOf } from './security.ts'
+import { stopSignalOf } from './signals.ts'
+
+const invalid = (sentence: string): Refusal => new Refusal('invalid', sentence)
+
+export function checkContainer(context: Context, config: Config, hostConfig: HostConfig): readonly string[] {
+  const kind = modeKind(hostConfig.NetworkMode)
+  if (kind === 'container') checkContainerMode(config, hostConfig)
+  if (kind === 'host' && (hostConfig.Links ?? []).length > 0) {
+    throw invalid("conflicting options: host type networking can't be used with links. " +
+      'This would result in undefined behavior')
+  }
+  checkPorts(hostConfig)
+  for (const entry of hostConfig.ExtraHosts ?? []) {
+    if (!isExtraHost(entry)) throw invalid(`bad format for add-host: ${JSON.stringify(entry)}`)
+  }
+  for (const text of hostConfig.Links ?? []) checkLink(context, text)
+  checkRestartPolicy(hostConfig.RestartPolicy)
+  if (hostConfig.AutoRemove && !['', 'no'].includes(hostConfig.RestartPolicy.Name)) {
+    throw invalid("can't create 'AutoRemove' container with restart policy")
+  }
+  normalizeCapabilities(hostConfig.CapAdd, 'CapAdd')
+  normalizeCapabilities(hostConfig.CapDrop, 'CapDrop')
+  securityOf(hostConfig)
+  checkModes(hostConfig)
+  checkHealth(config)
+  for (const rule of hostConfig.DeviceCgroupRules ?? []) parseRule(rule)
+  if (config.StopSignal !== '') stopSignalOf(config.StopSignal)
+  for (const entry of config.Env ?? []) {
+    if (entry === '' || entry.startsWith('=')) throw invalid(`invalid environment variable: ${entry}`)
+  }
+  if (config.WorkingDir !== '' && !config.WorkingDir.startsWith('/')) {
+    throw invalid(`the working directory '${config.WorkingDir}' is invalid, it needs to be an absolute path`)
+  }
+  if (hostConfig.OomScoreAdj < -1000 || hostConfig.OomScoreAdj > 1000) {
+    throw invalid(`Invalid value ${hostConfig.OomScoreAdj}, range for oom score adj is [-1000, 1000]`)
+  }
+  if (hostConfig.ShmSize < 0) throw invalid('SHM size can not be less than 0')
+  checkMounts(hostConfig)
+  if (!['', 'runc', 'io.containerd.runc.v2'].includes(hostConfig.Runtime)) {
+    throw invalid(`unknown or invalid runtime name: ${hostConfig.Runtime}`)
+  }
+  if (hostConfig.UsernsMode !== '' && hostConfig.UsernsMode !== 'host') {
+    throw invalid(`invalid user namespace mode: ${hostConfig.UsernsMode}`)
+  }
+  if ((hostConfig.DeviceRequests ?? []).length > 0) {
+    throw invalid('could not select device driver "" with capabilities: ' +
+      JSON.stringify(hostConfig.DeviceRequests?.[0]?.Capabilities ?? []))
+  }
+  return warningsOf(hostConfig)
+}
+
+function checkContainerMode(config: Config, hostConfig: HostConfig): void {
+  if (hostConfig.NetworkMode === 'container:') {
+    throw invalid('invalid network mode: invalid container format container:<name|id>')
+  }
+  const conflicting = (what: string) => invalid(`conflicting options: ${what} and the network mode`)
+  if (config.Hostname !== '') throw conflicting('hostname')
+  if ((hostConfig.Links ?? []).length > 0) {
+    throw invalid("conflicting options: container type network can't be used with links. " +
+      'This would result in undefined behavior')
+  }
+  if ((hostConfig.Dns ?? []).length > 0) throw conflicting('dns')
+  if ((hostConfig.ExtraHosts ?? []).length > 0) throw conflicting('custom host-to-IP mapping')
+  const type = 'the container type network mode'
+  if (hostConfig.PublishAllPorts || Object.keys(hostConfig.PortBindings ?? {}).length > 0) {
+    throw invalid(`conflicting options: port publishing and ${type}`)
+  }
+  if (Object.keys(config.ExposedPorts ?? {}).length > 0) {
+    throw invalid(`conflicting options: port exposing and ${type}`)
+  }
+}
+
+function checkPorts(hostConfig: HostConfig): void {
+  for (const [key, bindings] of Object.entries(hostConfig.PortBindings ?? {})) {
+    if (parsePortKey(key) === undefined) throw invalid(`invalid port specification: ${JSON.stringify(key)}`)
+    for (const { HostPort } of bindings ?? []) {
+      if (HostPort !== '' && parsePortKey(HostPort) === undefined) {
+        throw invalid(`invalid port specification: ${JSON.stringify(HostPort)}`)
+      }
+    }
+  }
+}
+
+function checkLink(context: Context, text: string): void {
+  const { name } = parseLink(text)
+  try {
+    context.registry.find(name)
+  } catch (error) {
+    throw new Refusal('invalid', `could not get container for ${name}: No such container: ${name}`, { cause: error })
+  }
+}
+
+/** Also for update. */
+export function checkRestartPolicy(policy: RestartPolicy): void {
+  const { Name, MaximumRetryCount } = policy
+  if (!['', 'no', 'always', 'on-failure', 'unless-stopped'].includes(Name)) {
+    throw invalid(`invalid restart policy: unknown policy '${Name}'; ` +
+      "use one of 'no', 'always', 'on-failure', or 'unless-stopped'")
+  }
+  if (MaximumRetryCount < 0) {
+    throw invalid('invalid restart policy: maximum retry count cannot be negative')
+  }
+  if (MaximumRetryCount !== 0 && Name !== 'on-failure') {
+    throw invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+  }
+}
+
+function checkModes(hostConfig: HostConfig): void {
+  const { IpcMode, PidMode, UTSMode, CgroupnsMode } = hostConfig
+  if (!['', 'none', 'private', 'shareable', 'host'].includes(IpcMode) && !/^container:.+/.test(IpcMode)) {
+    throw invalid(`invalid IPC mode: ${IpcMode}`)
+  }
+  if (!['', 'host', 'private'].includes(PidMode) && !/^container:.+/.test(PidMode)) {
+    throw invalid(`invalid PID mode: ${PidMode}`)
+  }
+  if (UTSMode !== '' && UTSMode !== 'host') throw invalid(`invalid UTS mode: ${UTSMode}`)
+  if (!['', 'private', 'host'].includes(CgroupnsMode)) {
+    throw invalid(`invalid cgroup namespace mode: ${CgroupnsMode}`)
+  }
+}
+
+function checkHealth({ Healthcheck: health }: Config): void {
+  if (health === null) return
+  const minimumNs = 1_000_000
+  for (const field of ['Interval', 'Timeout', 'StartPeriod', 'StartInterval'] as const) {
+    const value = health[field]
+    if (value !== 0 && value < minimumNs) {
+      throw invalid(`${field} in Healthcheck cannot be less than 1ms`)
+    }
+  }
+  if (health.Retries < 0) throw invalid('Retries in Healthcheck cannot be negative')
+}
+
+function warningsOf(hostConfig: HostConfig): readonly string[] {
+  const warnings: string[] = []
+  if (hostConfig.NetworkMode === 'host' && Object.keys(hostConfig.PortBindings ?? {}).length > 0) {
+    warnings.push('Published ports are discarded when using host network mode')
+  }
+  return warnings
+}
+
+/** The endpoints of a new container, as far as their networks exist. */
+export function checkEndpoints(
+  context: Context, networks: Readonly<Record<string, EndpointSettings>>,
+): void {
+  for (const [name, settings] of Object.entries(networks)) {
+    try {
+      context.networks.validateEndpoint(name, endpointSpec(name, settings))
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      throw new Refusal(error.kind, `invalid config for network ${name}: ${error.message}`, { cause: error })
+    }
+  }
+}
