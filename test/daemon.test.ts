@@ -148,3 +148,21 @@ test('bad configuration ends with a sentence, before anything is touched', () =>
   assert.deepEqual(daemon('--validate'), { code: 0, text: 'configuration OK\n' })
   assert.match(daemon('--help').text, /Usage: {2}portolan daemon \[OPTIONS\][^]*--userland-proxy/)
 })
+
+test('teardown leaves nothing in the kernel, and the state for the next start', async (t) => {
+  // Earlier tests of this file left rules and forwarding behind, as a daemon's end does.
+  spawnSync('sh', ['-c', 'iptables -P FORWARD ACCEPT; for t in filter nat raw; do iptables -t $t -F; iptables -t $t -X; done'])
+  writeFileSync('/proc/sys/net/ipv4/ip_forward', '0')
+  const lab = await Lab.start(t, { busybox: false })
+  await lab.ok('network', 'create', '--subnet', '10.78.0.0/24', 'kept')
+  await lab.endDaemon()
+  const roots = ['--data-root', join(lab.folder, 'data'), '--exec-root', join(lab.folder, 'run'), '--pidfile', join(lab.folder, 'pid')]
+  assert.deepEqual(daemon(...roots, '--teardown', '--log-level', 'error'), { code: 0, text: '' })
+  assert.equal(await lab.must('ip -br link | grep -vE "^(lo|lan)" || true'), '')
+  const rules = (await lab.must('iptables-save')).split('\n').filter((line) => line.startsWith('-'))
+  assert.deepEqual(rules, [])
+  assert.match(await lab.must('iptables -S FORWARD'), /-P FORWARD ACCEPT/)
+  assert.equal(await lab.must('cat /proc/sys/net/ipv4/ip_forward'), '0')
+  await lab.startDaemon()
+  assert.match(await lab.ok('network', 'inspect', 'kept'), /10\.78\.0\.0\/24/)
+})

@@ -3,21 +3,18 @@
  * Everything that can be found again after a crash is found here; the API listens last.
  */
 import { chmodSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { networkRoutes, type NetworkAttachments } from '../api/networks.ts'
+import { portolanRoutes } from '../api/portolan.ts'
 import type { Route } from '../api/route.ts'
 import type { Credentials, DiskUsage } from '../api/system.ts'
-import { log } from '../base/log.ts'
 import { Refusal } from '../base/refusal.ts'
-import {
-  connectContainerd, ensureNamespace, type Containerd,
-} from '../containers/containerd/client.ts'
-import { startContainerd, waitReady, watchForeign } from '../containers/containerd/supervisor.ts'
-import type { Firewall } from '../firewall/intent.ts'
+import type { Containerd } from '../containers/containerd/client.ts'
+import { openVolumes } from '../containers/volumes/volumes.ts'
 import type { EventLog } from '../insight/events.ts'
 import { makeShared } from '../kernel/mount.ts'
 import { homeNetns, warmThreads } from '../kernel/netns.ts'
-import { startKeeper, type KeeperConnection } from '../keeper/connection.ts'
-import { createNetworks, type NetworkEngine } from '../network/engine.ts'
+import { createNetworks } from '../network/engine.ts'
 import { Forwarding } from '../network/forwarding.ts'
 import { openStore, type Store } from '../store/store.ts'
 import type { Config } from './config.ts'
@@ -25,15 +22,12 @@ import type { Counts } from './facts.ts'
 import { createFirewall } from './firewall.ts'
 import type { Layout } from './layout.ts'
 import { networkConfig } from './network-config.ts'
-
-/** A containerd of somebody else has to be there when we start. */
-const foreignContainerdTimeoutMs = 60_000
+import { openProcesses, type Processes } from './processes.ts'
+import { clearKernel } from './teardown.ts'
 
 export interface Engine {
   readonly store: Store
   readonly containerd: Containerd
-  readonly firewall: Firewall
-  readonly networks: NetworkEngine
   readonly counts: Counts
   /** Routes of the rooms' own resources. */
   readonly routes: readonly Route[]
@@ -41,45 +35,68 @@ export interface Engine {
   login(credentials: Credentials): Promise<string>
   /** Compares everything with the kernel and patches it. */
   reconcile(): Promise<void>
+  /** Each with its own grace period, all at once; those that take longer are killed. */
+  stopContainers(timeoutSeconds: number): Promise<void>
   /** `keep`: containers, keeper and containerd go on (live restore). */
   stop(keep: boolean): Promise<void>
-}
-
-/** A containerd of our own, or the one that --containerd names. */
-interface ContainerdHandle {
-  readonly client: Containerd
-  onBack(callback: () => void): void
-  release(): void
-  stop(): Promise<void>
+  /** Stops everything and leaves nothing of ours in the kernel. */
+  teardown(): Promise<void>
 }
 
 export async function startEngine(config: Config, layout: Layout, events: EventLog): Promise<Engine> {
   await prepareProcess(layout)
   const store = openStore(layout.store)
-  const [containerd, keeper] = await Promise.all([
-    openContainerd(config, layout),
-    startKeeper(layout.keeper),
-  ])
-  await ensureNamespace(containerd.client)
+  let processes: Processes | undefined
+  try {
+    processes = await openProcesses(config, layout)
+    return await buildRooms(config, layout, events, store, processes)
+  } catch (error) {
+    await processes?.abandon()
+    store.close()
+    throw error
+  }
+}
+
+async function buildRooms(
+  config: Config, layout: Layout, events: EventLog, store: Store, processes: Processes,
+): Promise<Engine> {
+  const { keeper, containerd } = processes
+  const { emit } = events
   const forwarding = new Forwarding(store)
   const firewall = createFirewall(config, store, forwarding)
   const networks = createNetworks({
-    config: networkConfig(config), store, firewall, keeper, forwarding, emit: events.emit,
+    config: networkConfig(config), store, firewall, keeper, forwarding, emit,
   })
+  const volumes = await openVolumes(join(layout.dataRoot, 'volumes'), store, emit)
   await networks.restore(new Set())
   await keeper.restored()
+  const stopContainers = async () => undefined
   return {
     store,
-    containerd: containerd.client,
-    firewall,
-    networks,
+    containerd,
     counts: { containers: () => ({ running: 0, paused: 0, stopped: 0 }), images: () => 0 },
-    routes: networkRoutes(networks, noContainers),
+    routes: [
+      ...networkRoutes(networks, noContainers),
+      ...portolanRoutes({
+        networks, firewall,
+        findContainer(name) { throw new Refusal('notFound', `No such container: ${name}`) },
+      }),
+    ],
     diskUsage: async () => ({ layersBytes: 0, images: [], containers: [], volumes: [] }),
     login: async () => '',
     reconcile: () => networks.reconcile(),
+    stopContainers,
     async stop(keep) {
-      await stopProcesses(keep, keeper, containerd)
+      if (keep) processes.release()
+      else await processes.stop()
+      store.close()
+    },
+    async teardown() {
+      await stopContainers()
+      await networks.settled()
+      await clearKernel({ firewall, forwarding, layout })
+      volumes.unmountAll()
+      await processes.stop()
       store.close()
     },
   }
@@ -99,39 +116,4 @@ async function prepareProcess(layout: Layout): Promise<void> {
   homeNetns()
   // Runtimes and tools in other mount namespaces see namespaces that are bound here later.
   makeShared(layout.netns)
-}
-
-async function openContainerd(config: Config, layout: Layout): Promise<ContainerdHandle> {
-  const given = config.containerd.replace(/^unix:\/\//, '')
-  const client = connectContainerd(given === '' ? layout.containerd.socket : given, config['containerd-namespace'])
-  if (given === '') {
-    const own = await startContainerd(layout.containerd)
-    log.info('containerd answers', { pid: own.pid, adopted: own.adopted })
-    return {
-      client,
-      onBack: (callback) => own.onBack(callback),
-      release: () => { own.release(); client.close() },
-      stop: async () => { client.close(); await own.stop() },
-    }
-  }
-  await waitReady(client, foreignContainerdTimeoutMs)
-  const watches: { release(): void }[] = []
-  const release = () => {
-    for (const watch of watches) watch.release()
-    client.close()
-  }
-  const onBack = (callback: () => void) => { watches.push(watchForeign(client, callback)) }
-  return { client, onBack, release, stop: async () => release() }
-}
-
-async function stopProcesses(
-  keep: boolean, keeper: KeeperConnection, containerd: ContainerdHandle,
-): Promise<void> {
-  if (keep) {
-    keeper.disconnect()
-    containerd.release()
-    return
-  }
-  await keeper.stop()
-  await containerd.stop()
 }

@@ -57,15 +57,8 @@ async function runDaemon(config: Config, flags: Given): Promise<number> {
     throw new Refusal('forbidden', 'portolan daemon needs root: it makes links, namespaces and firewall rules')
   }
   setLevel(config)
-  const end = Promise.withResolvers<number>()
   watchFaults()
-  // From now on a signal ends the daemon in order, also while it still starts.
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      log.info('ending', { signal })
-      end.resolve(0)
-    })
-  }
+  const end = watchSignals()
   const layout = layoutOf(config['data-root'], config['exec-root'])
   const locks: Lock[] = []
   try {
@@ -74,25 +67,53 @@ async function runDaemon(config: Config, flags: Given): Promise<number> {
     locks.push(lockFile(config.pidfile, 'another daemon has this pid file'))
     const events = new EventLog()
     const engine = await startEngine(config, layout, events)
-    let current = config
-    const api = await openApi(() => current, engine, events)
-    const loop = startReconcileLoop(
-      () => engine.reconcile(), (changed) => watchNetwork(homeNetns(), changed))
-    events.subscribe(({ type }) => { if (type === 'network' || type === 'container') loop.touched() })
-    const reload = () => { current = reloadConfig(current, flags, events) }
-    process.on('SIGHUP', reload)
-    tellManager('READY=1')
-    log.info('Daemon has completed initialization')
-    const code = await end.promise
-    tellManager('STOPPING=1')
-    process.off('SIGHUP', reload)
-    await loop.stop()
-    await api.close()
-    await engine.stop(current['live-restore'])
-    return code
+    if (config.teardown) await engine.teardown()
+    else await serve(config, flags, engine, events, end)
+    return 0
   } finally {
     for (const lock of locks.reverse()) lock.release()
   }
+}
+
+/** From the first listener to the last: answers the API until the process is told to end. */
+async function serve(
+  config: Config, flags: Given, engine: Engine, events: EventLog, end: Promise<void>,
+): Promise<void> {
+  let current = config
+  const api = await openApi(() => current, engine, events)
+  const loop = startReconcileLoop(
+    () => engine.reconcile(), (changed) => watchNetwork(homeNetns(), changed))
+  events.subscribe(({ type }) => { if (type === 'network' || type === 'container') loop.touched() })
+  const reload = () => { current = reloadConfig(current, flags, events) }
+  process.on('SIGHUP', reload)
+  tellManager('READY=1')
+  log.info('Daemon has completed initialization')
+  await end
+  tellManager('STOPPING=1')
+  process.off('SIGHUP', reload)
+  await loop.stop()
+  const keep = current['live-restore']
+  // Those who watch a container until it ends are still told how it ended.
+  if (!keep) await engine.stopContainers(current['shutdown-timeout'])
+  await api.close()
+  await engine.stop(keep)
+}
+
+/** How often one has to insist before the daemon ends at once, as with dockerd. */
+const insistMax = 3
+
+/** Resolves at the first SIGTERM or SIGINT, also while the daemon still starts. */
+function watchSignals(): Promise<void> {
+  const end = Promise.withResolvers<void>()
+  let count = 0
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      log.info('ending', { signal })
+      if (++count >= insistMax) process.exit(1)
+      end.resolve()
+    })
+  }
+  return end.promise
 }
 
 async function openApi(config: () => Config, engine: Engine, events: EventLog): Promise<Api> {
@@ -160,6 +181,8 @@ function setLevel(config: Config): void {
 
 /** Going on after a fault of unknown reach could harm; the next daemon finds everything. */
 function watchFaults(): void {
+  // Whoever read our log has gone: that is no reason to go too.
+  process.stderr.on('error', () => setLogLevel('error'))
   const die = (error: unknown) => {
     log.error('fault', { error: messageOf(error) })
     if (error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`)

@@ -116,6 +116,7 @@ const process = {
   'log-format': string('text', 'Format of log lines', noEffect),
   'raw-logs': bool(false, 'Log lines without colours', noEffect),
   validate: bool(false, 'Check the configuration and exit', { only: 'flag' }),
+  teardown: bool(false, 'Stop the containers, take everything of ours out of the kernel, exit', { only: 'flag' }),
   'live-restore': bool(false, 'Leave containers running when the daemon ends'),
   'shutdown-timeout': int(15, 'Seconds that containers have to stop at shutdown'),
   experimental: bool(false, 'Say that experimental features are on'),

@@ -1,0 +1,51 @@
+/**
+ * Takes everything of ours out of the kernel, for `portolan down`: links by their mark, rules,
+ * namespaces, what was switched. The state on disk stays: the next start makes it all again.
+ */
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { log } from '../base/log.ts'
+import { messageOf } from '../base/refusal.ts'
+import type { Firewall } from '../firewall/intent.ts'
+import { listLinks } from '../kernel/link.ts'
+import { deleteLinks } from '../kernel/linkremover.ts'
+import { unmountAll } from '../kernel/mount.ts'
+import { homeNetns, removeNetns } from '../kernel/netns.ts'
+import { aliasPrefix } from '../network/drivers/bridge.ts'
+import type { Forwarding } from '../network/forwarding.ts'
+import type { Layout } from './layout.ts'
+
+export interface KernelOwners {
+  readonly firewall: Firewall
+  readonly forwarding: Forwarding
+  readonly layout: Layout
+}
+
+/** Goes on past what fails, and throws at the end if anything did. */
+export async function clearKernel({ firewall, forwarding, layout }: KernelOwners): Promise<void> {
+  const failed: unknown[] = []
+  const attempt = async (what: string, step: () => Promise<void> | void) => {
+    try {
+      await step()
+    } catch (error) {
+      log.error('cannot be taken down', { what, error: messageOf(error) })
+      failed.push(error)
+    }
+  }
+  await attempt('namespaces', () => removeNamespaces(layout.netns))
+  await attempt('links', removeLinks)
+  await attempt('firewall', () => firewall.removeAll())
+  await attempt('forwarding', () => forwarding.restoreAll())
+  if (failed.length > 0) throw new AggregateError(failed, failed.map(messageOf).join('; '))
+}
+
+/** Links that carry our mark; those that the user made and lent us do not. */
+async function removeLinks(): Promise<void> {
+  const ours = listLinks(homeNetns()).filter(({ alias }) => alias.startsWith(aliasPrefix))
+  if (ours.length > 0) await deleteLinks(homeNetns(), ours.map(({ name }) => name))
+}
+
+function removeNamespaces(folder: string): void {
+  for (const name of readdirSync(folder)) removeNetns(join(folder, name))
+  unmountAll(folder)
+}
