@@ -65,6 +65,8 @@ const raw: {
   readonly epoll_create1: (flags: number) => number
   readonly epoll_ctl: (epoll: number, operation: number, fd: number, event: Memory) => number
   readonly epoll_wait: (epoll: number, events: Memory, count: number, timeoutMs: number) => number
+  readonly getrlimit: (resource: number, limit: Memory) => number
+  readonly setrlimit: (resource: number, limit: Memory) => number
   readonly ioctl: (fd: number, request: number, argument: Memory) => number
   readonly close: SlowCall<[fd: number]>
   readonly inet_pton: (family: number, text: string, address: Memory) => number
@@ -102,6 +104,8 @@ const raw: {
   epoll_create1: libc.func('int epoll_create1(int flags)'),
   epoll_ctl: libc.func('int epoll_ctl(int epoll, int operation, int fd, void *event)'),
   epoll_wait: libc.func('int epoll_wait(int epoll, void *events, int count, int timeoutMs)'),
+  getrlimit: libc.func('int getrlimit(int resource, void *limit)'),
+  setrlimit: libc.func('int setrlimit(int resource, const void *limit)'),
   ioctl: libc.func('int ioctl(int fd, ulong request, void *argument)'),
   close: libc.func('int close(int fd)'),
   inet_pton: libc.func('int inet_pton(int family, const char *text, void *address)'),

@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'node:test'
+import fc from 'fast-check'
+import { addAddress, listAddresses } from './address.ts'
+import { attachVeth } from './batch.ts'
+import { createBridge, deleteLink, listLinks } from './link.ts'
+import { createNetns, homeNetns, openNetns, removeNetns } from './netns.ts'
+import type { KernelObject } from './object.ts'
+import { listRoutes } from './route.ts'
+import { readSysctl } from './sysctl.ts'
+import { quoteWord, sayChange, sayCreate, sayDelete } from './words.ts'
+
+test('any text is one shell word that means itself', () => {
+  const text = fc.array(fc.string({ unit: 'grapheme' }).map((part) => part.replaceAll('\0', '')))
+  fc.assert(
+    fc.property(text, (words) => {
+      const script = `printf '%s\\0' ${words.map(quoteWord).join(' ')} end`
+      const printed = execFileSync('sh', ['-c', script], { encoding: 'utf8' })
+      assert.deepEqual(printed.split('\0'), [...words, 'end', ''])
+    }),
+    { numRuns: 60 },
+  )
+})
+
+test('plain words stay bare, and each kind of object has its lines', () => {
+  const say = (object: KernelObject) => [
+    ...sayCreate(object),
+    '--',
+    ...sayChange(object),
+    '--',
+    ...sayDelete(object),
+  ]
+  assert.deepEqual(say({ type: 'bridge', name: 'br-1', mtu: 1400, alias: "it's", adopted: false }), [
+    'ip link add br-1 type bridge',
+    "ip link set br-1 mtu 1400 alias 'it'\\''s' up",
+    '--',
+    "ip link set br-1 mtu 1400 alias 'it'\\''s' up",
+    '--',
+    'ip link del br-1',
+  ])
+  const destination = 'default6'
+  const route = { type: 'route', netns: '/run/n', destination, gateway: 'fd00::1', link: 'eth0' } as const
+  assert.deepEqual(say(route), [
+    'nsenter --net=/run/n ip -6 route add default via fd00::1 dev eth0',
+    '--',
+    'nsenter --net=/run/n ip -6 route replace default via fd00::1 dev eth0',
+    '--',
+    'nsenter --net=/run/n ip -6 route del default via fd00::1 dev eth0',
+  ])
+  const key = 'net/ipv4/ping_group_range'
+  assert.deepEqual(say({ type: 'sysctl', netns: '', key, value: '0 9' }), [
+    "sysctl -w 'net.ipv4.ping_group_range=0 9'",
+    '--',
+    "sysctl -w 'net.ipv4.ping_group_range=0 9'",
+    '--',
+  ])
+})
+
+const home = homeNetns()
+
+/** Everything that was asked for, as the kernel has it; MACs of host ends are random. */
+const look = (netns: string) => {
+  const ns = openNetns(netns)
+  const at = (place: typeof home, name: string) => {
+    const { mtu, up, alias, master, port, kind, mac } = listLinks(place).find((l) => l.name === name) ?? {}
+    const own = name === 'veth-w' ? '' : mac
+    const addresses = listAddresses(place, name).filter(({ scope }) => scope === 0)
+    const shown = addresses.map(({ address, broadcast, permanent }) => [address, broadcast, permanent])
+    return { mtu, up, alias, master, hairpin: port?.hairpin, kind, mac: own, shown }
+  }
+  const routes = listRoutes(ns).filter(({ link, gateway }) => link === 'eth0' && gateway !== '')
+  const setting = readSysctl(ns, 'net/ipv6/conf/eth0/accept_ra')
+  const seen = { bridge: at(home, 'br-w'), host: at(home, 'veth-w'), inner: at(ns, 'eth0'), routes, setting }
+  ns.close()
+  return seen
+}
+
+test('the lines, typed into a shell, make what the system calls make', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'words it\'s '))
+  const netns = join(dir, 'ns')
+  const [mtu, alias, mac] = [1400, 'portolan:$(x) y', '02:42:ac:1e:00:02']
+  const [v4, v6, key] = ['172.30.0.2/16', 'fd00:1::2/64', 'net/ipv6/conf/eth0/accept_ra']
+  const bridge = { name: 'br-w', mac: '02:42:00:00:00:01', mtu, alias }
+
+  createNetns(netns)
+  createBridge(home, bridge)
+  addAddress(home, 'br-w', '172.30.0.1/16')
+  const ns = openNetns(netns)
+  const routes = [
+    { destination: 'default', gateway: '172.30.0.1' },
+    { destination: 'default6', gateway: 'fd00:1::1' },
+  ]
+  const side = { mac, addresses: [v4, v6], routes, sysctls: [{ key, value: '0' }] }
+  const pair = { name: 'veth-w', master: 'br-w', alias, mtu, hairpin: true }
+  attachVeth(home, ns, { ...pair, peer: { name: 'eth0', ...side } })
+  ns.close()
+  const made = look(netns)
+  deleteLink(home, 'veth-w')
+  deleteLink(home, 'br-w')
+  removeNetns(netns)
+
+  const objects: readonly KernelObject[] = [
+    { type: 'netns', path: netns },
+    { type: 'bridge', ...bridge, adopted: false },
+    { type: 'address', netns: '', link: 'br-w', address: '172.30.0.1/16' },
+    { type: 'veth', ...pair, peer: { netns, name: 'eth0', mac } },
+    { type: 'sysctl', netns, key, value: '0' },
+    { type: 'address', netns, link: 'eth0', address: v4 },
+    { type: 'address', netns, link: 'eth0', address: v6 },
+    ...routes.map((route) => ({ type: 'route', netns, link: 'eth0', ...route }) as const),
+  ]
+  const typed = (lines: readonly string[]) =>
+    execFileSync('sh', ['-e', '-c', lines.join('\n')], { stdio: ['ignore', 'ignore', 'inherit'] })
+  typed(objects.flatMap(sayCreate))
+  assert.deepEqual(look(netns), made)
+  typed(objects.flatMap(sayChange).filter((line) => !/ addr add |^touch|^unshare/.test(line)))
+  assert.deepEqual(look(netns), made)
+  typed(objects.toReversed().flatMap(sayDelete))
+  assert.deepEqual(listLinks(home).map(({ name }) => name), ['lo'])
+  rmSync(dir, { recursive: true })
+})
