@@ -1,6 +1,6 @@
 /**
  * Attach connections as the keeper serves them: one JSON request, then output frames to the
- * client and stdin frames from it. Each stdin frame, and the closing of stdin, is answered in order.
+ * client and stdin frames from it. Each stdin frame, and closing stdin, is answered in order.
  */
 import { createServer, type Server, type Socket } from 'node:net'
 import { messageOf } from '../base/refusal.ts'

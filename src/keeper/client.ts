@@ -21,7 +21,11 @@ export interface ResolverSpec {
   /** Attached networks in gateway order. */
   readonly networks: readonly { readonly networkId: string; readonly name: string }[]
   /** alias → name, private to this sandbox, per network. */
-  readonly linkAliases: readonly { readonly networkId: string; readonly alias: string; readonly name: string }[]
+  readonly linkAliases: readonly {
+    readonly networkId: string
+    readonly alias: string
+    readonly name: string
+  }[]
   readonly upstreams: readonly { readonly address: string; readonly fromHost: boolean }[]
   /** Single-label names are answered empty instead of forwarded (an explicit ndots > 0). */
   readonly keepSingleLabels: boolean
@@ -99,7 +103,7 @@ export interface Attachment {
   readonly output: AsyncIterable<OutputChunk>
   /** Resolves when the bytes are in the FIFO. */
   write(data: Buffer): Promise<void>
-  /** Lets go of the FIFO's write end after all bytes; the caller then asks containerd for CloseIO. */
+  /** Lets go of the FIFO's write end after all bytes; CloseIO is then the caller's to ask for. */
   closeStdin(): Promise<void>
   detach(): void
 }

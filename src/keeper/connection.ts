@@ -252,7 +252,8 @@ class Connection implements KeeperConnection {
   }
 
   async #reopen(): Promise<void> {
-    for (let delayMs = 0; !this.#finished; delayMs = Math.min(delayMs * 2 + 100, restartDelayMsMax)) {
+    let delayMs = 0
+    while (!this.#finished) {
       if (delayMs > 0) await sleep(delayMs)
       try {
         const channel = await findOrStartKeeper(this.#paths)
@@ -260,6 +261,7 @@ class Connection implements KeeperConnection {
         return await this.#adopt(channel)
       } catch (error) {
         log.error('the keeper does not start', { error: messageOf(error) })
+        delayMs = Math.min(delayMs * 2 + 100, restartDelayMsMax)
       }
     }
   }

@@ -38,7 +38,9 @@ export class Desired {
     for (const [networkId, { name, records }] of this.zones) {
       facts.push({ method: 'setZone', networkId, name, records: [...records.values()] })
     }
-    for (const resolver of this.resolvers.values()) facts.push({ method: 'setResolver', ...resolver })
+    for (const resolver of this.resolvers.values()) {
+      facts.push({ method: 'setResolver', ...resolver })
+    }
     for (const [endpointId, ports] of this.ports) {
       facts.push({ method: 'holdPorts', endpointId, ports })
     }

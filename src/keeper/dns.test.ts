@@ -125,7 +125,7 @@ test('a program in the container can still bind port 53 on every address', async
   assert.equal(await dig('+short', 'web'), '172.18.0.2')
 })
 
-test('unknown names go to the upstream, past those that fail, from the right namespace', async (t) => {
+test('unknown names go upstream, past servers that fail, from the right namespace', async (t) => {
   const { keeper, spec, netns, dig } = await lab(t)
   await upstream(t, '192.0.2.1')
   await upstream(t, '', 2)
@@ -187,7 +187,8 @@ test('a removed resolver leaves no socket, no rule and no hold on the namespace'
 
 /** UDP and TCP sockets of the namespace that this thread is in. */
 function openSockets(): number {
-  return ['udp', 'tcp'].flatMap((kind) => readLines(`/proc/thread-self/net/${kind}`).slice(1)).length
+  const linesOf = (kind: string) => readLines(`/proc/thread-self/net/${kind}`).slice(1)
+  return [...linesOf('udp'), ...linesOf('tcp')].length
 }
 
 function readLines(path: string): readonly string[] {

@@ -77,7 +77,9 @@ export class FrameReader {
 
 /** The JSON of a frame as an unknown object; throws when it is none. */
 export function frameObject(frame: Frame): Readonly<Record<string, unknown>> {
-  if (frame.type !== frameType.json) throw new Error(`frame of type ${frame.type} where JSON is due`)
+  if (frame.type !== frameType.json) {
+    throw new Error(`frame of type ${frame.type} where JSON is due`)
+  }
   const value: unknown = JSON.parse(frame.payload.toString('utf8'))
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new Error('a keeper message is a JSON object')

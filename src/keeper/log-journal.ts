@@ -2,9 +2,9 @@
  * What is being written to a container's log, beside it: `<log>.journal`.
  *
  * A keeper reads output from a pipe, which forgets it, and may be killed before the log has it, or
- * while half of a line waits for its newline. So each burst is recorded first, with the length of the
- * log before it and its time: from that the next keeper makes the very same bytes and appends those
- * that are missing. A burst during which the log was rotated is not covered.
+ * while half of a line waits for its newline. So each burst is recorded first, with the length of
+ * the log before it and its time: from that the next keeper makes the very same bytes and appends
+ * those that are missing. A burst during which the log was rotated is not covered.
  */
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import * as field from './fields.ts'

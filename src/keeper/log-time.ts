@@ -5,7 +5,7 @@ const driftNsMax = 2_000_000n
 
 let wallMinusMonotonicNs = 0n
 
-/** The wall clock with the fine steps of the monotonic one; follows when somebody sets the clock. */
+/** The wall clock with the fine steps of the monotonic one; follows when the clock is set. */
 export function nowNs(): bigint {
   const monotonicNs = process.hrtime.bigint()
   const wallNs = BigInt(Date.now()) * 1_000_000n

@@ -1,8 +1,8 @@
 /**
  * Whether a process is the one that was started, and where it lives.
  *
- * A number in a pid file proves nothing: numbers are used again. A start time does, and a process in
- * other namespaces, or of another executable, is not one to adopt.
+ * A number in a pid file proves nothing: numbers are used again. A start time does, and a process
+ * in other namespaces, or of another executable, is not one to adopt.
  */
 import { readFileSync, readlinkSync, realpathSync } from 'node:fs'
 
@@ -24,7 +24,8 @@ export function markOf(pid: number): ProcessMark | undefined {
 
 export function parseMark(text: string): ProcessMark | undefined {
   const [pid = '', startTicks = ''] = text.trim().split(' ')
-  return /^\d+$/.test(pid) && /^\d+$/.test(startTicks) ? { pid: Number(pid), startTicks } : undefined
+  if (!/^\d+$/.test(pid) || !/^\d+$/.test(startTicks)) return undefined
+  return { pid: Number(pid), startTicks }
 }
 
 export function formatMark(mark: ProcessMark): string {

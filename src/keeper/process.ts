@@ -2,14 +2,15 @@
  * The keeper, an entry point: `node process.ts --socket PATH --pidfile PATH`.
  *
  * It holds what containers need while the daemon is away: names, ports, standard streams. It does
- * what its daemon says and decides nothing. A fault ends it: the daemon starts another within half a
- * second and tells it everything, which is safer than going on half broken.
+ * what its daemon says and decides nothing. A fault ends it: the daemon starts another within half
+ * a second and tells it everything, which is safer than going on half broken.
  */
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { flushCompileCache } from 'node:module'
 import { parseArgs } from 'node:util'
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
+import { raiseDescriptorLimit } from '../kernel/limits.ts'
 import { warmThreads } from '../kernel/netns.ts'
 import { SandboxNames } from './dns.ts'
 import { Holdings } from './holdings.ts'
@@ -22,6 +23,8 @@ import { Stdio } from './stdio.ts'
 const attacherStallMs = 3_000
 /** Without a daemon and with nothing held there is no reason to stay. */
 const idleMs = 60_000
+/** Two sockets a published port, two a relayed connection, a few a container. */
+const descriptorsMax = 1_048_576
 
 const { values: options } = parseArgs({
   options: { socket: { type: 'string' }, pidfile: { type: 'string' } },
@@ -33,6 +36,7 @@ async function main(socketPath: string, pidPath: string): Promise<void> {
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     process.on(event, (error: unknown) => fail(error))
   }
+  raiseDescriptorLimit(descriptorsMax)
   // Threads first: one that is born inside a namespace section stays there.
   const attach = { attachSocketPath: `${socketPath}.io`, stallMs: attacherStallMs }
   const stdio = await Stdio.start(attach, fail)

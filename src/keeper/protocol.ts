@@ -45,7 +45,11 @@ export type Request =
   | { readonly method: 'removeZone'; readonly networkId: string }
   | { readonly method: 'setResolver'; readonly spec: ResolverSpec; readonly ports: ResolverPorts }
   | { readonly method: 'removeResolver'; readonly sandboxId: string }
-  | { readonly method: 'holdPorts'; readonly endpointId: string; readonly ports: readonly PortHold[] }
+  | {
+      readonly method: 'holdPorts'
+      readonly endpointId: string
+      readonly ports: readonly PortHold[]
+    }
   | { readonly method: 'releasePorts'; readonly endpointId: string }
   | { readonly method: 'openStdio'; readonly opening: StreamOpening }
   | { readonly method: 'drainStdio'; readonly streamId: string; readonly timeoutMs: number }

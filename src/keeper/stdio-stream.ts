@@ -135,8 +135,8 @@ export class StdioStream {
   }
 
   /**
-   * Reading pauses while an attacher is full (it is given time, the container waits) and until those
-   * of a keeper that died are back. What is left of a process that has exited is little: it is read.
+   * Reading pauses while an attacher is full (it is given time, the container waits) and until
+   * those of a keeper that died are back. What an exited process has left is little: it is read.
    */
   #throttle(): void {
     const full = this.#awaited > 0 || [...this.#attachers].some((attacher) => attacher.full)

@@ -167,7 +167,7 @@ test('a keeper that is killed is replaced and the output goes on without a gap',
   assert.notEqual(readMark(paths.pidPath)?.pid, first?.pid)
 })
 
-test('the next process of a container gets fresh streams though the last one was never drained', async (t) => {
+test('a new process gets fresh streams though the last one was never drained', async (t) => {
   const { keeper, stream } = await bench(t)
   const spec = stream()
   await keeper.openStdio(spec)
@@ -218,7 +218,7 @@ test('logs rotate by size and keep the newest files only', async (t) => {
   assert.ok(numbers.every((value, index) => index === 0 || value === (numbers[index - 1] ?? 0) + 1))
 })
 
-test('a process that left the pipe open to a child does not hold up the end for long', async (t) => {
+test('a process that left the pipe to a child does not hold up the end for long', async (t) => {
   const { keeper, stream } = await bench(t)
   const spec = stream()
   await keeper.openStdio(spec)

@@ -49,7 +49,7 @@ export function exchangeUdp(
     try {
       action()
     } catch {
-      // Refused or unreachable: the kernel tells by an error on the socket. The next server is asked.
+      // Refused or unreachable: the kernel tells by an error on the socket. The next one is asked.
       finish(undefined)
     }
   }

@@ -10,8 +10,9 @@ import {
 } from './hosts.ts'
 
 test('the hosts file is laid out as Docker lays it out', () => {
+  const gateways = ['172.17.0.1', 'fd00::1']
   const lines = [
-    ...extraHostLines(['db:10.1.1.1', 'gw=host-gateway', 'six:[fd00::9]'], ['172.17.0.1', 'fd00::1']),
+    ...extraHostLines(['db:10.1.1.1', 'gw=host-gateway', 'six:[fd00::9]'], gateways),
     ...linkLines('web', '0123456789ab', 'c1', ['172.17.0.2/16', '']),
     ...endpointLines('app', 'corp.test', ['172.18.0.2/16', 'fd01::2/64']),
   ]
@@ -37,5 +38,5 @@ test('connecting and disconnecting leave what the user wrote', () => {
 })
 
 test('host-gateway without a gateway is refused', () => {
-  assert.throws(() => extraHostLines(['x:host-gateway'], []), /derive the IP value for host-gateway/)
+  assert.throws(() => extraHostLines(['x:host-gateway'], []), /derive the IP value for host-gatew/)
 })

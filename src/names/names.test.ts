@@ -43,7 +43,7 @@ function data(packet: DecodedPacket | string): unknown {
   return packet.answers?.map((answer) => ('data' in answer ? answer.data : answer)) ?? []
 }
 
-test('a name is looked up whole, then as name.network, with links first and any letter case', () => {
+test('a name is looked up whole, then as name.network, links first, in any letter case', () => {
   const resolver = new Resolver(zones(), view)
   assert.deepEqual(data(ask(resolver, 'web')), ['172.18.0.2'])
   assert.deepEqual(data(ask(resolver, 'WeB')), ['172.18.0.2'])

@@ -41,7 +41,7 @@ export interface Query {
   readonly udpBytesMax: number
 }
 
-/** A query; or the code with which a bad one is refused; or undefined: not to be answered at all. */
+/** A query; or the code with which a bad one is refused; or undefined: not to be answered. */
 export function readQuery(message: Buffer): Query | number | undefined {
   if (message.length < headerBytes || (byteAt(message, 2) & response) !== 0) return undefined
   if ((byteAt(message, 2) & 0x78) !== 0) return rcode.notImplemented
@@ -147,7 +147,8 @@ export function answerCode(answer: Buffer): number {
 export function answers(answer: Buffer, query: Buffer, questionEnd: number): boolean {
   if (answer.length < questionEnd || (byteAt(answer, 2) & response) === 0) return false
   if (answer.readUInt16BE(0) !== query.readUInt16BE(0) || answer.readUInt16BE(4) !== 1) return false
-  const fold = (message: Buffer) => message.toString('latin1', headerBytes, questionEnd).toLowerCase()
+  const fold = (message: Buffer) =>
+    message.toString('latin1', headerBytes, questionEnd).toLowerCase()
   return fold(answer) === fold(query)
 }
 
