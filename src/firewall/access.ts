@@ -13,7 +13,8 @@ import type { Family } from './rules.ts'
 /** Another holder of the xtables lock is waited for this long, then the restore fails. */
 const lockWaitSeconds = 20
 
-const program = (family: Family, verb: string) => `${family === 4 ? 'iptables' : 'ip6tables'}-${verb}`
+const program = (family: Family, verb: string) =>
+  `${family === 4 ? 'iptables' : 'ip6tables'}-${verb}`
 
 /** @param netns path of a namespace; the daemon's own when absent */
 export function tableAccess(netns = ''): TableAccess {

@@ -63,7 +63,7 @@ export interface LinkIntent {
   readonly port: number
 }
 
-/** The verbs of the firewall writer: one writer, which merges what is waiting into one transaction. */
+/** The verbs of the one firewall writer; it merges what is waiting into one transaction. */
 export interface Firewall {
   /**
    * Base chains, forwarding policy; called once, before all else. What an earlier life left stays
@@ -73,7 +73,11 @@ export interface Firewall {
   setBridge(bridge: BridgeIntent): Promise<void>
   removeBridge(networkId: string): Promise<void>
   /** Replaces all ports and links of one endpoint; empty lists remove. */
-  setEndpoint(endpointId: string, ports: readonly PortIntent[], links: readonly LinkIntent[]): Promise<void>
+  setEndpoint(
+    endpointId: string,
+    ports: readonly PortIntent[],
+    links: readonly LinkIntent[],
+  ): Promise<void>
   /** Compares the kernel with everything that was set and patches it. */
   reconcile(): Promise<void>
   /** The differences as commands: what reconcile would do. */
@@ -82,7 +86,10 @@ export interface Firewall {
    * Our rules that concern this bridge or address, as typed commands, read from the kernel. With
    * neither: what every network needs (chains, and the jumps between them).
    */
-  explain(match: { readonly bridge?: string; readonly address?: string }): Promise<readonly string[]>
+  explain(match: {
+    readonly bridge?: string
+    readonly address?: string
+  }): Promise<readonly string[]>
   /** Removes every rule and chain of ours and restores the recorded policy (`portolan down`). */
   removeAll(): Promise<void>
 }

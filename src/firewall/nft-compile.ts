@@ -101,7 +101,8 @@ export function nftBaseChains(
     chain('nat-OUTPUT', hook('nat', 'output', '-100'),
       settings.userlandProxy ? `${addr} daddr != ${loopback} ${output}` : output),
     chain('nat-POSTROUTING', hook('nat', 'postrouting', 'srcnat'),
-      ...(settings.userlandProxy ? [] : ['oifname @bridges fib saddr type local counter masquerade']),
+      ...(settings.userlandProxy
+        ? [] : ['oifname @bridges fib saddr type local counter masquerade']),
       `${addr} saddr vmap @nat-postrouting-jumps`, hairpin('hairpin'), hairpin('hairpin-range')),
     chain('raw-PREROUTING', hook('filter', 'prerouting', 'raw'),
       `iifname != "lo" ${addr} daddr . ${toPort} @loopback counter drop`,

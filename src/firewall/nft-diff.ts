@@ -132,7 +132,7 @@ function diffElements(
   return { added, removed }
 }
 
-/** For tables that an older release has made: all anew in one transaction, with the user's rules. */
+/** For tables that an older release has made: all anew, at once, with the user's rules. */
 function rebuild(
   family: Family,
   chains: readonly NftChain[],

@@ -63,7 +63,8 @@ export class FirewallWriter implements Firewall {
       this.#repairer?.wrote()
     })
     // Before the first comparison nobody knows what is in use.
-    if (this.#watch !== undefined) this.#repairer ??= new Repairer(this.#watch, () => this.reconcile())
+    if (this.#watch === undefined) return
+    this.#repairer ??= new Repairer(this.#watch, () => this.reconcile())
   }
 
   plan(): Promise<readonly string[]> {

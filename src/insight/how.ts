@@ -48,12 +48,15 @@ export async function howContainer(
 }
 
 /** A network alone. */
-export async function howNetwork(sources: HowSources, network: Network): Promise<readonly string[]> {
+export async function howNetwork(
+  sources: HowSources,
+  network: Network,
+): Promise<readonly string[]> {
   const { name, options, driver } = network.spec
   const links = listLinks(homeNetns())
   const named = options['com.docker.network.bridge.name']
   const link = bridgeOf(links, network.id) ?? links.find((one) => one.name === named)
-  if (link === undefined) return [`# network ${name} (${driver}) has no link of its own on this host`]
+  if (link === undefined) return [`# network ${name} (${driver}) has no link of its own here`]
   return [...(await howBase(sources)), ...(await howBridge(sources, link, name))]
 }
 

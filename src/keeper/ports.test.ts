@@ -93,6 +93,27 @@ test('IPv6 is relayed to a container that has only IPv4', async () => {
   }))
 })
 
+test('one socket serves both families; what each needs is still told apart', async () => {
+  await withServer((socket) => socket.end('served'), () => withHolder(async (holder) => {
+    const sockets = () => shell('ss -Hltn sport = :8080').trim().split('\n').length
+    await holder.hold('e1', [hold(), hold({ hostIp: '::' })])
+    assert.equal(sockets(), 1)
+    assert.equal(holder.snapshot.get('e1')?.length, 2)
+    assert.equal(await talk(8080, ''), 'served')
+    assert.equal(await talk(8080, '', '::1'), 'served')
+    // Only one of them from now on: the other family is not served any more, but comes back.
+    await holder.hold('e1', [hold()])
+    assert.equal(await talk(8080, ''), 'served')
+    await assert.rejects(talk(8080, 'x', '::1'), /ECONNRESET|EPIPE/)
+    const server = createServer().listen({ port: 8081, host: '::', ipv6Only: true })
+    await once(server, 'listening')
+    const taken = holder.hold('e2', [hold({ hostPort: 8081 }), hold({ hostPort: 8081, hostIp: '::' })])
+    await assert.rejects(taken, refuses('failed to bind host port for ' +
+      '[::]:8081:127.0.0.1:9000/tcp: address already in use'))
+    server.close()
+  }))
+})
+
 test('a container that refuses is refused to the client', async () => {
   await withHolder(async (holder) => {
     await holder.hold('e1', [hold({ containerPort: 9 })])

@@ -16,21 +16,24 @@ import type { PortHold } from './client.ts'
 import { TcpRelay } from './relay-tcp.ts'
 import { UdpRelay } from './relay-udp.ts'
 
+/** One socket, for one host address or for every address of both families. */
 interface Held {
-  hold: PortHold
   readonly fd: number
+  readonly protocol: PortHold['protocol']
+  /** What it stands for, by family of the host address. */
+  readonly holds: Map<4 | 6, PortHold>
 }
 
 export class PortHolder {
   readonly #ready = new ReadinessSet()
-  readonly #endpoints = new Map<string, Map<string, Held>>()
+  readonly #endpoints = new Map<string, ReadonlyMap<string, Held>>()
   readonly #tcp = new TcpRelay()
   readonly #udp = new UdpRelay(this.#ready)
 
   /** What is held, per endpoint. */
   get snapshot(): ReadonlyMap<string, readonly PortHold[]> {
     return new Map([...this.#endpoints].map(([id, held]) =>
-      [id, [...held.values()].map(({ hold }) => hold)]))
+      [id, [...new Set(held.values())].flatMap(({ holds }) => [...holds.values()])]))
   }
 
   /** Replaces the ports of an endpoint; refuses with Docker's sentences, then nothing changed. */
@@ -38,30 +41,33 @@ export class PortHolder {
     const before = this.#endpoints.get(endpointId) ?? new Map<string, Held>()
     const after = new Map<string, Held>()
     const opened: Held[] = []
+    const wanted = new Map(ports.map((port) => [keyOf(port), port]))
     try {
       for (const port of ports) {
         const key = keyOf(port)
-        if (after.has(key)) throw takenTwice(port)
+        if (wanted.get(key) !== port) throw takenTwice(port)
+        if (after.has(key)) continue
         const kept = before.get(key)
-        const held = kept ?? this.#open(port, ports)
+        const held = kept ?? this.#open(port, twinOf(port, wanted, before), ports)
         if (kept === undefined) opened.push(held)
-        after.set(key, held)
+        for (const hold of kept === undefined ? held.holds.values() : [port]) {
+          after.set(keyOf(hold), held)
+        }
       }
     } catch (error) {
       for (const held of opened) this.#close(held)
       throw error
     }
-    for (const [key, held] of before) if (!after.has(key)) this.#close(held)
-    for (const port of ports) {
-      const held = after.get(keyOf(port))
-      if (held !== undefined) held.hold = port
-    }
+    const stays = new Set(after.values())
+    for (const held of new Set(before.values())) if (!stays.has(held)) this.#close(held)
+    for (const held of stays) held.holds.clear()
+    for (const port of ports) after.get(keyOf(port))?.holds.set(familyOf(port.hostIp), port)
     if (after.size === 0) this.#endpoints.delete(endpointId)
     else this.#endpoints.set(endpointId, after)
   }
 
   release(endpointId: string): void {
-    for (const held of this.#endpoints.get(endpointId)?.values() ?? []) this.#close(held)
+    for (const held of new Set(this.#endpoints.get(endpointId)?.values())) this.#close(held)
     this.#endpoints.delete(endpointId)
   }
 
@@ -76,19 +82,49 @@ export class PortHolder {
     this.#ready.close()
   }
 
-  #open(port: PortHold, all: readonly PortHold[]): Held {
-    const held = { hold: port, fd: bindPort(port, all) }
-    const { fd } = held
-    const relay = port.protocol === 'udp' ? this.#udp : this.#tcp
-    this.#ready.add(fd, () => relay.serve(fd, held.hold))
+  #open(port: PortHold, twin: PortHold | undefined, all: readonly PortHold[]): Held {
+    const both = twin === undefined ? undefined : bindBoth(port)
+    const holds = new Map([[familyOf(port.hostIp), port]])
+    if (twin !== undefined && both !== undefined) holds.set(familyOf(twin.hostIp), twin)
+    const { protocol } = port
+    const held: Held = { fd: both ?? bindPort(port, all), protocol, holds }
+    const relay = protocol === 'udp' ? this.#udp : this.#tcp
+    this.#ready.add(held.fd, () => relay.serve(held.fd, held.holds))
     return held
   }
 
   #close(held: Held): void {
     this.#ready.remove(held.fd)
-    const relay = held.hold.protocol === 'udp' ? this.#udp : this.#tcp
+    const relay = held.protocol === 'udp' ? this.#udp : this.#tcp
     relay.forget(held.fd)
     closeFd(held.fd)
+  }
+}
+
+const familyOf = (address: string): 4 | 6 => (address.includes(':') ? 6 : 4)
+
+/**
+ * The same port on every address of the other family, if it is new as well: one socket serves both,
+ * which halves the descriptors of what is published without an address.
+ */
+function twinOf(
+  port: PortHold,
+  wanted: ReadonlyMap<string, PortHold>,
+  before: ReadonlyMap<string, Held>,
+): PortHold | undefined {
+  const other = { '0.0.0.0': '::', '::': '0.0.0.0' }[port.hostIp]
+  if (other === undefined || port.protocol !== 'tcp') return undefined
+  const key = keyOf({ ...port, hostIp: other })
+  return before.has(key) ? undefined : wanted.get(key)
+}
+
+/** undefined when it cannot be: bound one by one it shows which of the two is refused. */
+function bindBoth({ protocol, hostPort }: PortHold): number | undefined {
+  try {
+    return listenIn(homeNetns(), { protocol, address: '::', port: hostPort, v6Only: false }).fd
+  } catch (error) {
+    if (isKernelError(error)) return undefined
+    throw error
   }
 }
 
@@ -114,8 +150,8 @@ function refusalOf(error: unknown, port: PortHold, all: readonly PortHold[]): Re
   const { protocol, hostIp, hostPort } = port
   if (isKernelError(error, 'EPROTONOSUPPORT', 'ESOCKTNOSUPPORT')) {
     const where = shown(hostIp, hostPort)
-    const sentence = `error starting userland proxy: failed to listen on ${where}: protocol not supported`
-    return new Refusal('internal', sentence, { cause: error })
+    const failed = `error starting userland proxy: failed to listen on ${where}`
+    return new Refusal('internal', `${failed}: protocol not supported`, { cause: error })
   }
   if (isKernelError(error, 'EADDRINUSE') && all.some((other) => overlap(port, other))) {
     return takenTwice(port)

@@ -17,6 +17,12 @@ const acceptsPerTurn = 64
 /** A container that does not answer its own host. */
 const connectTimeoutMs = 10_000
 
+/** What one socket stands for, by family of the host address. */
+export type PortHolds = ReadonlyMap<4 | 6, PortHold>
+
+/** How an IPv4 client appears on a socket of both families. */
+const mapped = /^::ffff:(?=\d+\.)/
+
 export class TcpRelay {
   readonly #sources = new RelaySources()
   /** Listening descriptor → the clients' ends that came by it. */
@@ -24,14 +30,16 @@ export class TcpRelay {
   #open = 0
 
   /** Takes what waits on a listening descriptor. */
-  serve(fd: number, hold: PortHold): void {
+  serve(fd: number, holds: PortHolds): void {
     for (let i = 0; i < acceptsPerTurn; i++) {
       const accepted = this.#next(fd)
       if (accepted === undefined) return
       const client = new Socket({ fd: accepted.fd, allowHalfOpen: true })
       client.on('error', () => client.destroy())
-      const served = hold.relay && hold.protocol === 'tcp' &&
-        this.#open < connectionsMax && this.#sources.accepts(hold, accepted.from.address)
+      const source = accepted.from.address.replace(mapped, '')
+      const hold = holds.get(source.includes(':') ? 6 : 4)
+      const served = hold?.relay && hold.protocol === 'tcp' &&
+        this.#open < connectionsMax && this.#sources.accepts(hold, source)
       if (served) this.#relay(fd, client, hold)
       else client.resetAndDestroy()
     }

@@ -1,6 +1,7 @@
 /**
  * The UDP half of the relay: each client gets a socket of its own towards the container, so that
- * answers find their way back, from the address that it had asked. A flow ends after 90 seconds without a datagram, as in Docker.
+ * answers find their way back, from the address that it had asked. A flow ends after 90 seconds
+ * without a datagram, as in Docker.
  */
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
@@ -10,6 +11,7 @@ import { homeNetns } from '../kernel/netns.ts'
 import { AddressedDatagrams, type AddressedDatagram } from '../kernel/pktinfo.ts'
 import { connectUdpIn, decodeSocketAddress } from '../kernel/socket.ts'
 import type { PortHold } from './client.ts'
+import type { PortHolds } from './relay-tcp.ts'
 import { RelaySources } from './relay-sources.ts'
 
 const idleMs = 90_000
@@ -45,12 +47,13 @@ export class UdpRelay {
   }
 
   /** Takes what waits on the descriptor of a published port. */
-  serve(fd: number, hold: PortHold): void {
+  serve(fd: number, holds: PortHolds): void {
+    const hold = [...holds.values()][0]
     try {
       for (let i = 0; i < datagramsPerTurn; i++) {
         const received = this.#datagrams.receive(fd)
         if (received === undefined) return
-        const flow = hold.relay ? this.#flow(fd, hold, received) : undefined
+        const flow = hold?.relay === true ? this.#flow(fd, hold, received) : undefined
         if (flow === undefined) continue
         flow.usedAtMs = performance.now()
         // A datagram that the container does not take now is lost, as datagrams are.
@@ -58,7 +61,7 @@ export class UdpRelay {
       }
     } catch (error) {
       // An ICMP error for an earlier answer; the socket itself is fine.
-      log.debug('udp relay', { port: hold.hostPort, error: messageOf(error) })
+      log.debug('udp relay', { port: hold?.hostPort, error: messageOf(error) })
     }
   }
 
