@@ -67,7 +67,8 @@ export function advertFrame(mac: Buffer, address: Buffer): Buffer {
     Buffer.of(2, 1), // option: target link-layer address, in units of 8 bytes
     mac,
   ])
-  const pseudo = Buffer.concat([address, allNodes, Buffer.of(0, 0, 0, advert.length, 0, 0, 0, ICMPV6)])
+  const lengthAndKind = Buffer.of(0, 0, 0, advert.length, 0, 0, 0, ICMPV6)
+  const pseudo = Buffer.concat([address, allNodes, lengthAndKind])
   advert.writeUInt16BE(checksum(Buffer.concat([pseudo, advert])), 2)
   const header = Buffer.from([0x60, 0, 0, 0, 0, advert.length, ICMPV6, 255])
   const ethernet = Buffer.concat([Buffer.of(0x33, 0x33, 0, 0, 0, 1), mac, Buffer.of(0x86, 0xdd)])

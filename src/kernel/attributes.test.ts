@@ -36,7 +36,8 @@ test('nests, numbers and texts come back as they were written', () => {
   const byte = fc.integer({ min: 0, max: 255 })
   fc.assert(
     fc.property(type, fc.nat(0xffffffff), byte, name, (outer, number, small, word) => {
-      const inner = nested(parseAttributes(nest(outer, u32(1, number), u8(2, small), text(3, word))).get(outer))
+      const bytes = nest(outer, u32(1, number), u8(2, small), text(3, word))
+      const inner = nested(parseAttributes(bytes).get(outer))
       assert.equal(u32Of(inner.get(1)), number)
       assert.equal(u8Of(inner.get(2)), small)
       assert.equal(textOf(inner.get(3)), word)

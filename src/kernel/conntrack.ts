@@ -7,7 +7,12 @@
 import { attribute, nest, nested, u16, u8Of } from './attributes.ts'
 import { isKernelError } from './error.ts'
 import { AF_INET, AF_INET6, bytesToIp } from './ipbytes.ts'
-import { NETLINK_NETFILTER, withNetlink, type NetlinkMessage, type NetlinkSocket } from './netlink.ts'
+import {
+  NETLINK_NETFILTER,
+  withNetlink,
+  type NetlinkMessage,
+  type NetlinkSocket,
+} from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 const CTNETLINK = 1 << 8
@@ -113,7 +118,8 @@ function matches(entry: TrackedConnection, filter: ConnectionFilter): boolean {
     const [first, last] = originalPorts
     if (original.destinationPort < first || original.destinationPort > last) return false
   }
-  if (originalDestination !== undefined && original.destination !== originalDestination) return false
+  const wanted = originalDestination ?? original.destination
+  if (original.destination !== wanted) return false
   if (address === undefined) return true
   return [original.source, original.destination, reply.source, reply.destination].includes(address)
 }

@@ -10,7 +10,7 @@ const names = new Map<number, string>()
 for (const [name, value] of Object.entries(constants.errno)) {
   if (!names.has(value)) names.set(value, name)
 }
-/** Numbers that occur on the kernel's network interfaces and that Node's table lacks or calls otherwise. */
+/** Numbers that network calls answer and that Node's table lacks or calls otherwise. */
 for (const [value, name] of [
   [49, 'EUNATCH'],
   [61, 'ENODATA'],

@@ -91,7 +91,9 @@ const raw: {
   connect: libc.func('int connect(int fd, const void *address, uint length)'),
   listen: libc.func('int listen(int fd, int backlog)'),
   getsockname: libc.func('int getsockname(int fd, void *address, void *length)'),
-  setsockopt: libc.func('int setsockopt(int fd, int level, int name, const void *value, uint length)'),
+  setsockopt: libc.func(
+    'int setsockopt(int fd, int level, int name, const void *value, uint length)',
+  ),
   send: libc.func('intptr_t send(int fd, const void *data, size_t length, int flags)'),
   sendto: libc.func(
     'intptr_t sendto(int fd, const void *data, size_t length, int flags, const void *address, ' +

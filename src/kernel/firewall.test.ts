@@ -55,8 +55,11 @@ test('five hundred calls in another namespace leave no descriptor open', () => {
 })
 
 test('connections are forgotten by port, by address, and the others stay', () => {
-  nft(ns, 'table ip t {\n chain c {\n type filter hook output priority 0;\n ct state new accept\n }\n}\n')
-  const servers = [7001, 7002, 7003].map((port) => listenIn(ns, { protocol: 'udp', address: '0.0.0.0', port }))
+  const chain = 'type filter hook output priority 0;\n ct state new accept'
+  nft(ns, `table ip t {\n chain c {\n ${chain}\n }\n}\n`)
+  const servers = [7001, 7002, 7003].map((port) =>
+    listenIn(ns, { protocol: 'udp', address: '0.0.0.0', port }),
+  )
   const clients = servers.map(({ port }, n) => connectUdpIn(ns, `127.0.0.${n + 1}`, port))
   for (const [n, { fd }] of clients.entries()) {
     const to = encodeSocketAddress(`127.0.0.${n + 1}`, 7001 + n)

@@ -16,7 +16,8 @@ for (const family of [4, 6] as const) {
     const saved = await saveTable(family, 'filter')
     assert.ok(saved.includes(rule))
     assert.ok(saved.includes(':TESTCHAIN - [0:0]'))
-    await restoreTable(family, 'filter', ['-D FORWARD -j TESTCHAIN', '-F TESTCHAIN', '-X TESTCHAIN'])
+    const back = ['-D FORWARD -j TESTCHAIN', '-F TESTCHAIN', '-X TESTCHAIN']
+    await restoreTable(family, 'filter', back)
     assert.ok(!(await saveTable(family, 'filter')).join('\n').includes('TESTCHAIN'))
   })
 }

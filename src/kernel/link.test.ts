@@ -93,7 +93,8 @@ test('addresses of both families are added once, listed and deleted', () => {
   assert.ok(deleteAddress(home, 'br-t0', '172.30.0.1/16'))
   assert.ok(!deleteAddress(home, 'br-t0', '172.30.0.1/16'))
   assert.ok(!deleteAddress(home, 'nowhere', '172.30.0.1/16'))
-  assert.throws(() => addAddress(home, 'nowhere', '10.0.0.1/8'), /add address 10.0.0.1\/8 to nowhere: .*ENODEV/)
+  const lost = () => addAddress(home, 'nowhere', '10.0.0.1/8')
+  assert.throws(lost, /add address 10.0.0.1\/8 to nowhere: .*ENODEV/)
   deleteLink(home, 'br-t0')
 })
 
@@ -254,7 +255,8 @@ test('a kind that this kernel lacks is known beforehand and refused by name', ()
     const link = findLink(home, 'br-t0.10')
     assert.deepEqual([link?.detail.vlanId, link?.alias], [10, 'portolan:vlan'])
   } else {
-    assert.throws(() => createVlan(home, { ...spec, parentIndex }), /create vlan br-t0.10: .*EOPNOTSUPP/)
+    const make = () => createVlan(home, { ...spec, parentIndex })
+    assert.throws(make, /create vlan br-t0.10: .*EOPNOTSUPP/)
   }
   deleteLink(home, 'br-t0')
   assert.ok(supportsLinkKind(home, 'veth'))

@@ -2,7 +2,7 @@
  * Links of a namespace: list, create, change, delete.
  *
  * `listLinks` reads everything that desired objects are compared with in one dump. Deleting links
- * makes the kernel wait for grace periods: `linkremover.ts` does it off the event loop and in bursts.
+ * makes the kernel wait for grace periods: `linkremover.ts` does it in bursts, off the event loop.
  */
 import { nest, nested, textOf, u32, u32Of, u8, u8Of, attribute, text } from './attributes.ts'
 import { isKernelError } from './error.ts'
@@ -109,7 +109,8 @@ export function findLink(ns: Netns, name: string): Link | undefined {
 
 export function findLinkOn(socket: NetlinkSocket, name: string): Link | undefined {
   try {
-    const body = [linkHeader(), text(IFLA.IFNAME, name), u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)]
+    const mask = u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+    const body = [linkHeader(), text(IFLA.IFNAME, name), mask]
     return parseLink(socket.get({ type: RTM_GETLINK, body, attempted: `find link ${name}` }))
   } catch (error) {
     if (isKernelError(error, 'ENODEV')) return undefined
@@ -134,11 +135,14 @@ export function createBridge(ns: Netns, spec: BridgeSpec): void {
   )
 }
 
+export interface VethSpec extends LinkAttributes {
+  readonly name: string
+  readonly alias?: string
+  readonly peer: VethPeer
+}
+
 /** Makes a veth pair, both ends possibly in different namespaces. */
-export function createVeth(
-  ns: Netns,
-  spec: LinkAttributes & { readonly name: string; readonly alias?: string; readonly peer: VethPeer },
-): void {
+export function createVeth(ns: Netns, spec: VethSpec): void {
   create(ns, spec.name, spec.alias, (socket) =>
     socket.request(newVeth(spec.name, spec, spec.peer)),
   )
@@ -151,7 +155,10 @@ export interface ChildLinkSpec extends LinkAttributes {
   readonly netnsFd?: number
 }
 
-export function createMacvlan(ns: Netns, spec: ChildLinkSpec & { readonly mode: MacvlanMode }): void {
+export function createMacvlan(
+  ns: Netns,
+  spec: ChildLinkSpec & { readonly mode: MacvlanMode },
+): void {
   const data = nest(INFO.DATA, u32(MACVLAN_MODE, macvlanModes[spec.mode]))
   createChild(ns, 'macvlan', spec, data)
 }

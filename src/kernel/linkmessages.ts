@@ -36,11 +36,17 @@ export const IFLA = {
 export const INFO = { KIND: 1, DATA: 2, SLAVE_KIND: 4, SLAVE_DATA: 5 } as const
 const VETH_INFO_PEER = 1
 /** Below the slave data of a bridge port. */
-export const PORT = { HAIRPIN: 4, LEARNING: 8, UNICAST_FLOOD: 9, NEIGH_SUPPRESS: 32, ISOLATED: 33 } as const
+export const PORT = {
+  HAIRPIN: 4,
+  LEARNING: 8,
+  UNICAST_FLOOD: 9,
+  NEIGH_SUPPRESS: 32,
+  ISOLATED: 33,
+} as const
 export const VLAN_ID = 1
 export const MACVLAN_MODE = 1
 export const IPVLAN = { MODE: 1, FLAGS: 2 } as const
-export const VXLAN = { ID: 1, GROUP: 2, LINK: 3, LOCAL: 4, LEARNING: 7, PORT: 15, LOCAL6: 17 } as const
+export const VXLAN = { ID: 1, LOCAL: 4, LEARNING: 7, PORT: 15, LOCAL6: 17 } as const
 
 /** What every kind of link can be given at once. */
 export interface LinkAttributes {

@@ -87,7 +87,8 @@ export function parseMountOptions(options: readonly string[]): MountArguments {
   const data: string[] = []
   for (const option of options) {
     const flag = Object.hasOwn(flagOptions, option) ? flagOptions[option] : undefined
-    const spread = Object.hasOwn(propagationOptions, option) ? propagationOptions[option] : undefined
+    const isSpread = Object.hasOwn(propagationOptions, option)
+    const spread = isSpread ? propagationOptions[option] : undefined
     if (flag !== undefined) flags = (flags | flag[0]) & ~flag[1]
     else if (spread !== undefined) propagation.push(spread)
     else if (option !== '') data.push(option)
@@ -235,7 +236,8 @@ export function parseMountinfo(text: string): readonly MountEntry[] {
     const fields = line.split(' ')
     const separator = fields.indexOf('-', 6)
     const [id, parentId, , root, target, options] = fields
-    if (separator < 0 || root === undefined || target === undefined || options === undefined) continue
+    if (root === undefined || target === undefined || options === undefined) continue
+    if (separator < 0) continue
     entries.push({
       id: Number(id),
       parentId: Number(parentId),

@@ -116,7 +116,12 @@ export function setForwarding(ns: Netns, link: string, mac: string, destination:
 }
 
 /** Deletes a forwarding entry; false when it is not there. */
-export function deleteForwarding(ns: Netns, link: string, mac: string, destination: string): boolean {
+export function deleteForwarding(
+  ns: Netns,
+  link: string,
+  mac: string,
+  destination: string,
+): boolean {
   const attempted = `stop forwarding ${mac} on ${link} to ${destination}`
   return isThere(() =>
     change(ns, link, attempted, (index) => ({

@@ -77,9 +77,8 @@ export class NetlinkSocket {
   /** Opens a socket in `ns`; to be closed by the caller. */
   static open(ns: Netns, protocol: number): NetlinkSocket {
     const attempted = 'open a netlink socket'
-    const fd = inNetns(ns, () =>
-      checked(libcCalls.socket(AF_NETLINK, SOCK_RAW_CLOEXEC_NONBLOCK, protocol), 'socket', attempted),
-    )
+    const open = () => libcCalls.socket(AF_NETLINK, SOCK_RAW_CLOEXEC_NONBLOCK, protocol)
+    const fd = inNetns(ns, () => checked(open(), 'socket', attempted))
     const socket = new NetlinkSocket(fd)
     // Older kernels lack some of these; without them messages are poorer and dumps unfiltered.
     for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
@@ -112,7 +111,9 @@ export class NetlinkSocket {
   }
 
   /** `send` from a pool thread, for what makes the kernel wait for a grace period. */
-  async sendSlowly(messages: readonly NetlinkMessage[]): Promise<readonly (KernelError | undefined)[]> {
+  async sendSlowly(
+    messages: readonly NetlinkMessage[],
+  ): Promise<readonly (KernelError | undefined)[]> {
     if (messages.length === 0) return []
     const { bytes, first } = encodeMessages(messages)
     const sent = await sendOnPool(this.fd, bytes)
@@ -273,7 +274,8 @@ function ackError(part: Part, message: NetlinkMessage): KernelError | undefined 
   if (errno === 0) return undefined
   let words = ''
   if ((part.flags & NLM_F_ACK_TLVS) !== 0) {
-    const echoed = (part.flags & NLM_F_CAPPED) !== 0 ? messageHeaderBytes : part.body.readUInt32LE(4)
+    const isCapped = (part.flags & NLM_F_CAPPED) !== 0
+    const echoed = isCapped ? messageHeaderBytes : part.body.readUInt32LE(4)
     words = textOf(parseAttributes(part.body.subarray(4 + align(echoed))).get(NLMSGERR_ATTR_MSG))
   }
   return errorOf(errno, words, message)

@@ -70,7 +70,11 @@ export function listRoutesOn(socket: NetlinkSocket): readonly Route[] {
   return found
 }
 
-/** Adds a route; true when it was not there before. `replace` changes gateway and link of an equal one. */
+/**
+ * Adds a route; true when it was not there before.
+ *
+ * @param replace changes gateway and link where the destination has a route already
+ */
 export function addRoute(ns: Netns, route: RouteSpec, replace = false): boolean {
   return withRoute(ns, (socket) => {
     const index = indexOf(socket, route.link, `add route ${sayRoute(route)}`)

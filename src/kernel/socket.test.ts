@@ -51,7 +51,8 @@ test('a port is taken in its own namespace only, and conflicts are named', () =>
   assert.equal(v6.address, '::')
   const udp = listenIn(ns, { protocol: 'udp', address: '::1', port: 0 })
   assert.ok(udp.port > 0)
-  assert.throws(() => listenIn(ns, { protocol: 'udp', address: '::1', port: udp.port }), /EADDRINUSE/)
+  const again = () => listenIn(ns, { protocol: 'udp', address: '::1', port: udp.port })
+  assert.throws(again, /EADDRINUSE/)
   for (const { fd } of [here, there, v6, udp]) closeFd(fd)
   assert.equal(sockets(), before)
 })
@@ -60,7 +61,9 @@ test('batches of datagrams go out and come back in one call each', async () => {
   const server = listenIn(ns, { protocol: 'udp', address: '127.0.0.11', port: 0 })
   const client = connectUdpIn(ns, '127.0.0.11', server.port)
   const to = encodeSocketAddress('127.0.0.11', server.port)
-  const batch = Array.from({ length: batchSize }, (_, n) => ({ data: Buffer.from(`question ${n}`), to }))
+  const batch = Array.from({ length: batchSize }, (_, n) => {
+    return { data: Buffer.from(`question ${n}`), to }
+  })
   assert.equal(sendDatagrams(client.fd, batch), batchSize)
   const receiver = new DatagramReceiver()
   await new Promise<void>((resolve) => {
@@ -75,7 +78,9 @@ test('batches of datagrams go out and come back in one call each', async () => {
     batch.map(({ data }) => data.toString()),
   )
   assert.deepEqual(receiver.receive(server.fd), [])
-  const answers = questions.map(({ data, from }) => ({ data: Buffer.from(`re: ${data}`), to: from }))
+  const answers = questions.map(({ data, from }) => {
+    return { data: Buffer.from(`re: ${data}`), to: from }
+  })
   assert.equal(sendDatagrams(server.fd, answers), batchSize)
   assert.equal(receiver.receive(client.fd)[63]?.data.toString(), 're: question 63')
   closeFd(server.fd)
@@ -101,6 +106,7 @@ test('a TCP connection made in a namespace is an ordinary Node socket', async ()
 
 test('what is not an address is refused before any socket is made', () => {
   const before = sockets()
-  assert.throws(() => listenIn(ns, { protocol: 'tcp', address: '1.2.3', port: 1 }), /not an IP address/)
+  const bad = () => listenIn(ns, { protocol: 'tcp', address: '1.2.3', port: 1 })
+  assert.throws(bad, /not an IP address/)
   assert.equal(sockets(), before)
 })

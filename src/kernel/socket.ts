@@ -112,7 +112,8 @@ export function localAddress(fd: number): SocketAddress {
   const name = Buffer.alloc(28)
   const length = Buffer.alloc(4)
   length.writeUInt32LE(name.length)
-  checked(libcCalls.getsockname(fd, name, length), 'getsockname', `ask socket ${fd} for its address`)
+  const attempted = `ask socket ${fd} for its address`
+  checked(libcCalls.getsockname(fd, name, length), 'getsockname', attempted)
   return decodeSocketAddress(name)
 }
 
@@ -134,7 +135,11 @@ export function decodeSocketAddress(name: Buffer): SocketAddress {
   return { address: bytesToIp(bytes), port: name.readUInt16BE(2) }
 }
 
-function openSocket(address: string, protocol: ListenOptions['protocol'], attempted: string): number {
+function openSocket(
+  address: string,
+  protocol: ListenOptions['protocol'],
+  attempted: string,
+): number {
   const domain = address.includes(':') ? AF_INET6 : AF_INET
   const type = (protocol === 'udp' ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK_CLOEXEC
   const number = protocol === 'sctp' ? IPPROTO_SCTP : 0

@@ -34,7 +34,8 @@ test('plain words stay bare, and each kind of object has its lines', () => {
     '--',
     ...sayDelete(object),
   ]
-  assert.deepEqual(say({ type: 'bridge', name: 'br-1', mtu: 1400, alias: "it's", adopted: false }), [
+  const bridge = { type: 'bridge', name: 'br-1', mtu: 1400, alias: "it's", adopted: false } as const
+  assert.deepEqual(say(bridge), [
     'ip link add br-1 type bridge',
     "ip link set br-1 mtu 1400 alias 'it'\\''s' up",
     '--',
@@ -42,9 +43,8 @@ test('plain words stay bare, and each kind of object has its lines', () => {
     '--',
     'ip link del br-1',
   ])
-  const destination = 'default6'
-  const route = { type: 'route', netns: '/run/n', destination, gateway: 'fd00::1', link: 'eth0' } as const
-  assert.deepEqual(say(route), [
+  const route = { destination: 'default6', gateway: 'fd00::1', link: 'eth0' }
+  assert.deepEqual(say({ type: 'route', netns: '/run/n', ...route }), [
     'nsenter --net=/run/n ip -6 route add default via fd00::1 dev eth0',
     '--',
     'nsenter --net=/run/n ip -6 route replace default via fd00::1 dev eth0',
@@ -66,15 +66,18 @@ const home = homeNetns()
 const look = (netns: string) => {
   const ns = openNetns(netns)
   const at = (place: typeof home, name: string) => {
-    const { mtu, up, alias, master, port, kind, mac } = listLinks(place).find((l) => l.name === name) ?? {}
+    const found = listLinks(place).find((link) => link.name === name)
+    assert.ok(found)
+    const { mtu, up, alias, master, port, kind, mac } = found
     const own = name === 'veth-w' ? '' : mac
     const addresses = listAddresses(place, name).filter(({ scope }) => scope === 0)
-    const shown = addresses.map(({ address, broadcast, permanent }) => [address, broadcast, permanent])
+    const shown = addresses.map((one) => [one.address, one.broadcast, one.permanent])
     return { mtu, up, alias, master, hairpin: port?.hairpin, kind, mac: own, shown }
   }
   const routes = listRoutes(ns).filter(({ link, gateway }) => link === 'eth0' && gateway !== '')
   const setting = readSysctl(ns, 'net/ipv6/conf/eth0/accept_ra')
-  const seen = { bridge: at(home, 'br-w'), host: at(home, 'veth-w'), inner: at(ns, 'eth0'), routes, setting }
+  const links = [at(home, 'br-w'), at(home, 'veth-w'), at(ns, 'eth0')]
+  const seen = { links, routes, setting }
   ns.close()
   return seen
 }
