@@ -62,6 +62,7 @@ class Connection implements KeeperConnection {
   readonly #held = new Map<string, { stdin: number | undefined; output: readonly number[] }>()
   #channel: Channel | undefined
   #arrival: PromiseWithResolvers<Channel> = Promise.withResolvers()
+  #recovery: Promise<void> = Promise.resolve()
   #restored = false
   #finished = false
 
@@ -80,6 +81,8 @@ class Connection implements KeeperConnection {
 
   async stop(): Promise<void> {
     this.#finished = true
+    // One that is being started is ended too.
+    await this.#recovery
     const mark = readMark(this.#paths.pidPath)
     this.#letGo()
     if (mark !== undefined) await endKeeper(mark)
@@ -248,7 +251,7 @@ class Connection implements KeeperConnection {
     if (this.#finished) return
     this.#arrival = Promise.withResolvers()
     log.warn('the keeper has gone; starting it again')
-    void this.#reopen()
+    this.#recovery = this.#reopen()
   }
 
   async #reopen(): Promise<void> {

@@ -5,7 +5,15 @@
  * again only if it is the very process in the pid file, in our namespaces and of our executable.
  */
 import { spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -27,6 +35,7 @@ const startTimeoutMs = 15_000
 const retryIntervalMs = 15
 /** Asked to end, a keeper closes its sockets and is gone. */
 const endTimeoutMs = 2_000
+const logBytesMax = 4 * 1024 * 1024
 
 /** A channel to the keeper that runs, or to a new one. */
 export async function findOrStartKeeper(paths: KeeperPaths): Promise<Channel> {
@@ -91,7 +100,7 @@ async function startKeeperProcess(paths: KeeperPaths): Promise<Channel> {
 function spawnDetached(paths: KeeperPaths): () => string | undefined {
   const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
   const script = fileURLToPath(new URL(`./process${extension}`, import.meta.url))
-  const output = openSync(paths.logPath, 'a', 0o640)
+  const output = openLog(paths.logPath)
   let ended: string | undefined
   try {
     const args = [script, '--socket', paths.socketPath, '--pidfile', paths.pidPath]
@@ -107,6 +116,13 @@ function spawnDetached(paths: KeeperPaths): () => string | undefined {
     closeSync(output)
   }
   return () => ended
+}
+
+/** Begun anew when it has grown large: a keeper logs little, so that was long ago. */
+function openLog(logPath: string): number {
+  const log = openSync(logPath, 'a', 0o640)
+  if (fstatSync(log).size > logBytesMax) ftruncateSync(log)
+  return log
 }
 
 function kill(pid: number, signal: NodeJS.Signals): void {

@@ -31,7 +31,6 @@ const { values: options } = parseArgs({
 })
 
 async function main(socketPath: string, pidPath: string): Promise<void> {
-  process.title = 'portolan-keeper'
   process.on('SIGHUP', () => undefined)
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     process.on(event, (error: unknown) => fail(error))
@@ -53,17 +52,19 @@ async function main(socketPath: string, pidPath: string): Promise<void> {
   }
   process.on('SIGTERM', end)
   process.on('SIGINT', end)
+  const daemonChanged = (present: boolean) => {
+    clearInterval(idle)
+    if (!present) idle = setInterval(() => holdings.empty && end(), idleMs)
+  }
+  daemonChanged(false)
   rmSync(socketPath, { force: true })
   writePidFile(pidPath)
   serveControl(socketPath, {
+    daemonChanged,
     perform: async (request) => {
       if (request.method !== 'stop') return holdings.perform(request)
       setImmediate(end)
       return {}
-    },
-    daemonChanged: (present) => {
-      clearInterval(idle)
-      if (!present) idle = setInterval(() => holdings.empty && end(), idleMs)
     },
   })
   // Node writes it at a regular exit only, which a keeper seldom has; the next one starts faster.
