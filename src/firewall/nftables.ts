@@ -8,6 +8,7 @@
 import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import type { Backend, ExplainMatch, Unit, UnitChange } from './backend.ts'
+import { quoteWord } from '../kernel/words.ts'
 import { familiesOf } from './compile.ts'
 import type { FirewallSettings } from './intent.ts'
 import { nftBaseChains, nftBridge, nftEndpoint, userChain } from './nft-compile.ts'
@@ -77,7 +78,7 @@ export class NftablesBackend implements Backend {
     const commands: string[] = []
     for (const family of this.#families()) {
       const lines = this.#diff(family, await this.#list(family), 'all')
-      commands.push(...lines.map((line) => `nft '${line}'`))
+      commands.push(...lines.map((line) => `nft ${quoteWord(line)}`))
     }
     return commands
   }
@@ -89,7 +90,7 @@ export class NftablesBackend implements Backend {
       const lines = match.bridge === undefined && match.address === undefined
         ? explainBase(family, listed)
         : explainMatch(family, listed, match)
-      commands.push(...lines.map((line) => `nft '${line}'`))
+      commands.push(...lines.map((line) => `nft ${quoteWord(line)}`))
     }
     return commands
   }

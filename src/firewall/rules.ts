@@ -5,6 +5,7 @@
  * compare as strings. `rank` says what must stand before what inside a chain; rules of one rank
  * may stand in any order, `at` only chooses where among them a new one goes.
  */
+import { quoteWord } from '../kernel/words.ts'
 
 export type Family = 4 | 6
 export type Table = 'raw' | 'filter' | 'nat'
@@ -60,10 +61,11 @@ export function keyOf(rule: Rule): string {
   return `${rule.family} ${rule.table} ${rule.chain} ${rule.spec}`
 }
 
-/** The rule as a person would type it. */
+/** The rule as a person would type it, safe to paste whatever a bridge is called. */
 export function commandOf(family: Family, table: Table, line: string): string {
   const program = family === 4 ? 'iptables' : 'ip6tables'
-  return table === 'filter' ? `${program} ${line}` : `${program} -t ${table} ${line}`
+  const words = line.split(' ').map((word) => (word === '!' ? word : quoteWord(word))).join(' ')
+  return table === 'filter' ? `${program} ${words}` : `${program} -t ${table} ${words}`
 }
 
 const net = '[0-9a-f.:/]+'

@@ -4,12 +4,13 @@
  * what the engine wants is in `plan`. Lines that begin with `#` only explain.
  */
 import type { Firewall } from '../firewall/intent.ts'
-import { listAddresses, type LinkAddress } from '../kernel/address.ts'
+import { listAddresses } from '../kernel/address.ts'
 import { listLinks, type Link } from '../kernel/link.ts'
 import { homeNetns, openNetns, type Netns } from '../kernel/netns.ts'
 import { nft } from '../kernel/nftables.ts'
-import { listRoutes, type Route } from '../kernel/route.ts'
+import { listRoutes } from '../kernel/route.ts'
 import { readSysctl } from '../kernel/sysctl.ts'
+import { insideWords, quoteWord, sayCreate, saySysctl } from '../kernel/words.ts'
 import type { Endpoint, Network, Sandbox } from '../network/model.ts'
 import type { Networks } from '../network/networks.ts'
 
@@ -29,7 +30,7 @@ export async function howContainer(
   sandbox: Sandbox,
 ): Promise<readonly string[]> {
   if (sandbox.spec.mode.kind === 'host') {
-    return [`# container ${containerName} is in the host's own network: nothing was made for it`]
+    return [comment(`container ${containerName} is in the host's own network: nothing was made`)]
   }
   const links = listLinks(homeNetns())
   const bridges = new Map<string, { readonly link: Link; readonly network: string }>()
@@ -56,7 +57,7 @@ export async function howNetwork(
   const links = listLinks(homeNetns())
   const named = options['com.docker.network.bridge.name']
   const link = bridgeOf(links, network.id) ?? links.find((one) => one.name === named)
-  if (link === undefined) return [`# network ${name} (${driver}) has no link of its own here`]
+  if (link === undefined) return [comment(`network ${name} (${driver}) has no link of its own here`)]
   return [...(await howBase(sources)), ...(await howBridge(sources, link, name))]
 }
 
@@ -78,17 +79,15 @@ async function howBridge(
   { name, mac, mtu, alias }: Link,
   network: string,
 ): Promise<string[]> {
-  const settings = [
-    [`net/ipv4/conf/${name}/route_localnet`, '0'],
-    [`net/ipv6/conf/${name}/disable_ipv6`, '0'],
-    [`net/ipv6/conf/${name}/accept_ra`, '1'],
-  ] as const
   return [
-    `# network ${network}`,
-    `ip link add ${name} type bridge`,
-    ...sysctls(homeNetns(), '', settings),
-    `ip link set ${name} address ${mac} mtu ${mtu}${alias === '' ? '' : ` alias ${alias}`} up`,
-    ...addresses(homeNetns(), name).map((address) => sayAddress(address)),
+    comment(`network ${network}`),
+    ...sayCreate({ type: 'bridge', name, mac, mtu, alias, adopted: false }),
+    ...sysctls(homeNetns(), '', [
+      [`net/ipv4/conf/${name}/route_localnet`, '0'],
+      [`net/ipv6/conf/${name}/disable_ipv6`, '0'],
+      [`net/ipv6/conf/${name}/accept_ra`, '1'],
+    ]),
+    ...addresses(homeNetns(), '', name),
     ...(await firewall.explain({ bridge: name })).filter((line) => !isEndpointRule(line)),
   ]
 }
@@ -96,88 +95,82 @@ async function howBridge(
 /** Rules for single ports are told with the container that they are for. */
 const isEndpointRule = (line: string) => /--[ds]port /.test(line)
 
+/** A name of the user must not end the comment. */
+const comment = (text: string) => `# ${text.replace(/[^ -~]+/g, '?')}`
+
 function sysctls(
   ns: Netns,
-  inside: string,
+  netns: string,
   settings: readonly (readonly [key: string, usual: string])[],
 ): string[] {
   return settings.flatMap(([key, usual]) => {
     const value = readSysctl(ns, key)
-    if (value === undefined || value === usual) return []
-    return [`${inside}sysctl -w ${key.includes('.') ? key : key.replaceAll('/', '.')}=${value}`]
+    return value === undefined || value === usual ? [] : [saySysctl({ netns, key, value })]
   })
 }
 
 /** Without those that the kernel gives by itself. */
-function addresses(ns: Netns, link: string): readonly LinkAddress[] {
-  return listAddresses(ns, link).filter(({ family, permanent, scope }) =>
-    permanent && !(family === 6 && scope === scopeLink))
-}
-
-function sayAddress({ address, broadcast, link }: LinkAddress): string {
-  return `ip addr add ${address}${broadcast === '' ? '' : ` brd ${broadcast}`} dev ${link}`
+function addresses(ns: Netns, netns: string, link: string): string[] {
+  return listAddresses(ns, link)
+    .filter(({ family, permanent, scope }) => permanent && !(family === 6 && scope === scopeLink))
+    .flatMap(({ address }) => sayCreate({ type: 'address', netns, link, address }))
 }
 
 function howNamespace(name: string, sandbox: Sandbox, links: readonly Link[]): string[] {
-  const path = sandbox.netnsPath
-  const inside = `nsenter --net=${path} `
-  const ns = openNetns(path)
+  const netns = sandbox.netnsPath
+  const ns = openNetns(netns)
   try {
     const inner = listLinks(ns)
     const lines = [
-      `# container ${name}: its namespace`,
-      `touch ${path}`,
-      `unshare --net=${path} true`,
-      `${inside}ip link set lo up`,
+      comment(`container ${name}: its namespace`),
+      ...sayCreate({ type: 'netns', path: netns }),
     ]
     for (const endpoint of sandbox.endpoints) {
-      const link = inner.find((one) => one.name === endpoint.interfaceName)
-      const host = links.find((one) => one.name === endpoint.hostInterface)
-      if (link !== undefined) lines.push(...howLink(ns, path, endpoint, link, host, links))
+      const { interfaceName, hostInterface, networkName } = endpoint
+      const link = inner.find((one) => one.name === interfaceName)
+      if (link === undefined) continue
+      lines.push(comment(`${interfaceName} on network ${networkName}`))
+      const host = links.find((one) => one.name === hostInterface)
+      lines.push(...(host === undefined
+        ? howChild(netns, link, links)
+        : howVeth(netns, link, host)))
+      lines.push(...sysctls(ns, netns, [[`net/ipv6/conf/${interfaceName}/disable_ipv6`, '0']]))
+      lines.push(...addresses(ns, netns, interfaceName))
     }
     for (const route of listRoutes(ns)) {
-      if (route.protocol !== RTPROT_KERNEL) lines.push(`${inside}ip ${sayRoute(route)}`)
+      const { destination, gateway, link, protocol } = route
+      if (protocol === RTPROT_KERNEL) continue
+      const via = gateway === '' ? {} : { gateway }
+      lines.push(...sayCreate({ type: 'route', netns, destination, ...via, link }))
     }
-    return [...lines, ...howNames(ns, inside)]
+    return [...lines, ...howNames(ns, netns)]
   } finally {
     ns.close()
   }
 }
 
-function howLink(
-  ns: Netns,
-  path: string,
-  endpoint: Endpoint,
-  link: Link,
-  host: Link | undefined,
-  links: readonly Link[],
-): string[] {
-  const inside = `nsenter --net=${path} `
-  const { name, mac, mtu } = link
-  const lines = [`# ${name} on network ${endpoint.networkName}`]
-  if (host !== undefined) {
-    const end = `name ${name} mtu ${mtu} address ${mac} netns ${path}`
-    lines.push(`ip link add ${host.name} address ${host.mac} mtu ${host.mtu} type veth peer ${end}`)
-    if (host.master !== '') lines.push(`brctl addif ${host.master} ${host.name}`)
-    if (host.port?.hairpin === true) lines.push(`brctl hairpin ${host.master} ${host.name} on`)
-    lines.push(`ip link set ${host.name} alias ${host.alias} up`)
-  } else {
-    const parent = links.find(({ index }) => index === link.linkIndex)?.name ?? 'PARENT'
-    const mode = link.detail.macvlanMode === undefined ? '' : ` mode ${link.detail.macvlanMode}`
-    const end = `name ${name} netns ${path} address ${mac}`
-    lines.push(`ip link add link ${parent} ${end} type ${link.kind}${mode}`)
-  }
-  lines.push(...sysctls(ns, inside, [[`net/ipv6/conf/${name}/disable_ipv6`, '0']]))
-  for (const address of addresses(ns, name)) lines.push(`${inside}${sayAddress(address)}`)
-  lines.push(`${inside}ip link set ${name} up`)
-  return lines
+function howVeth(netns: string, { name, mac }: Link, host: Link): readonly string[] {
+  return sayCreate({
+    type: 'veth',
+    name: host.name,
+    master: host.master,
+    mtu: host.mtu,
+    hairpin: host.port?.hairpin === true,
+    alias: host.alias,
+    peer: { netns, name, mac },
+  })
 }
 
-function sayRoute({ family, destination, gateway, link, metric }: Route): string {
-  const to = destination === 'default6' ? 'default' : destination
-  const via = gateway === '' ? '' : ` via ${gateway}`
-  const cost = metric === 0 || (family === 6 && metric === 1024) ? '' : ` metric ${metric}`
-  return `${family === 6 ? '-6 ' : ''}route add ${to}${via} dev ${link}${cost}`
+/** macvlan and the like: a link of its own over a parent. */
+function howChild(netns: string, link: Link, links: readonly Link[]): readonly string[] {
+  const { name, mac, kind, detail, linkIndex } = link
+  const parent = links.find(({ index }) => index === linkIndex)?.name ?? ''
+  const mode = detail.macvlanMode === undefined ? '' : ` mode ${detail.macvlanMode}`
+  const end = `name ${quoteWord(name)} netns ${quoteWord(netns)} address ${mac}`
+  return [
+    `ip link add link ${quoteWord(parent)} ${end} type ${kind}${mode}`,
+    `${insideWords(netns)}ip link set ${quoteWord(name)} up`,
+  ]
 }
 
 async function howEndpointRules(
@@ -192,12 +185,12 @@ async function howEndpointRules(
       lines.push(...(await firewall.explain({ address: address.split('/')[0] ?? '' })))
     }
   }
-  return lines.length === 0 ? [] : [`# published ports and links of ${name}`, ...lines]
+  return lines.length === 0 ? [] : [comment(`published ports and links of ${name}`), ...lines]
 }
 
 /** Names: port 53 of 127.0.0.11 is led to the engine's resolver by a table inside the namespace. */
-function howNames(ns: Netns, inside: string): string[] {
+function howNames(ns: Netns, netns: string): string[] {
   if (!nft(ns, 'list tables').split('\n').includes(`table ${namesTable}`)) return []
   const text = nft(ns, `list table ${namesTable}`, { stateless: true }).trimEnd()
-  return [`${inside}nft -f - <<'END'`, ...text.split('\n'), 'END']
+  return [`${insideWords(netns)}nft -f - <<'END'`, ...text.split('\n'), 'END']
 }
