@@ -42,16 +42,18 @@ export function runCommand(
     const child = spawn(argv[0] ?? program, argv.slice(1), {
       stdio: 'pipe',
       env: { PATH: path, LC_ALL: 'C' },
-      timeout: options.timeoutMs ?? timeoutMsDefault,
-      killSignal: 'SIGKILL',
     })
+    const timeoutMs = options.timeoutMs ?? timeoutMsDefault
+    const deadline = setTimeout(() => child.kill('SIGKILL'), timeoutMs)
     const stdout = collect(child.stdout, () => child.kill('SIGKILL'))
     const stderr = collect(child.stderr, () => child.kill('SIGKILL'))
     child.on('error', (error: NodeJS.ErrnoException) => {
+      clearTimeout(deadline)
       const errno = -(error.errno ?? 0)
       reject(new KernelError('execve', errno, `run ${program}`, 'the program cannot be started'))
     })
     child.on('close', (exitCode, signal) => {
+      clearTimeout(deadline)
       const result = { exitCode: exitCode ?? -1, stdout: stdout(), stderr: stderr() }
       if (exitCode === 0 || (exitCode !== null && options.tolerate === true)) resolve(result)
       else reject(failure(program, args, signal, result))

@@ -44,7 +44,7 @@ test('rules of another namespace are separate', async () => {
 test('a missing program, a hanging one and a failing one are told apart', async () => {
   await assert.rejects(runCommand('no-such-program', []), (error) => isKernelError(error, 'ENOENT'))
   await assert.rejects(runCommand('sleep', ['9'], { timeoutMs: 20 }), /killed by SIGKILL/)
-  await assert.rejects(runCommand('ls', ['/nowhere']), /ls \/nowhere: .*No such file/)
+  await assert.rejects(runCommand('ls', ['/proc/0']), /ls \/proc\/0: .*No such file/)
   assert.equal((await runCommand('false', [], { tolerate: true })).exitCode, 1)
   assert.match(await iptablesVersion(4), /^iptables v1/)
 })

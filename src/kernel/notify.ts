@@ -14,7 +14,11 @@ export function notify(socketPath: string, message: string): void {
   const fd = checked(libcCalls.socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0), 'socket', attempted)
   try {
     const data = Buffer.from(message)
-    checked(libcCalls.sendto(fd, data, data.length, 0, address, address.length), 'sendto', attempted)
+    checked(
+      libcCalls.sendto(fd, data, data.length, 0, address, address.length),
+      'sendto',
+      attempted,
+    )
   } finally {
     closeFd(fd)
   }
