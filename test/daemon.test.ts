@@ -10,7 +10,10 @@ const field = (value: unknown, name: string): unknown =>
   typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
 
 function daemon(...args: readonly string[]) {
-  const ran = spawnSync(join(root, 'portolan'), ['daemon', ...args], { encoding: 'utf8', timeout: 30_000 })
+  const ran = spawnSync(join(root, 'portolan'), ['daemon', ...args], {
+    encoding: 'utf8',
+    timeout: 30_000,
+  })
   return { code: ran.status, text: ran.stdout + ran.stderr }
 }
 
@@ -36,7 +39,9 @@ test('ping, version and info look like an engine', async (t) => {
 
 test('SIGTERM ends everything, SIGKILL nothing but the daemon, live-restore keeps', async (t) => {
   const lab = await Lab.start(t, { busybox: false })
-  const [keeper, containerd] = ['keeper.pid', 'containerd.pid'].map((name) => join(lab.folder, 'run', name))
+  const [keeper, containerd] = ['keeper.pid', 'containerd.pid'].map((name) =>
+    join(lab.folder, 'run', name),
+  )
   assert.ok(keeper !== undefined && containerd !== undefined)
   const first = [pidIn(keeper), pidIn(containerd)]
   await lab.endDaemon('SIGKILL')
@@ -61,10 +66,21 @@ test('a second daemon on the same roots is refused and harms nothing', async (t)
   const [data, run] = [join(lab.folder, 'data'), join(lab.folder, 'run')]
   const other = (folder: string) => join(lab.folder, folder)
   const cases: readonly [string, string, string][] = [
-    [data, other('run2'), other('pid2')], [other('data2'), run, other('pid2')], [other('data2'), other('run2'), other('pid')],
+    [data, other('run2'), other('pid2')],
+    [other('data2'), run, other('pid2')],
+    [other('data2'), other('run2'), other('pid')],
   ]
   for (const [dataRoot, execRoot, pid] of cases) {
-    const ran = daemon('--host', socket, '--data-root', dataRoot, '--exec-root', execRoot, '--pidfile', pid)
+    const ran = daemon(
+      '--host',
+      socket,
+      '--data-root',
+      dataRoot,
+      '--exec-root',
+      execRoot,
+      '--pidfile',
+      pid,
+    )
     assert.equal(ran.code, 1, ran.text)
     assert.match(ran.text, new RegExp(`process with PID ${lab.daemonPid} is still running`))
   }
@@ -82,7 +98,10 @@ test('SIGHUP reads the file again and says so as an event', async (t) => {
   const labels = async () => field((await lab.api('GET', '/info')).json, 'Labels')
   for (let tries = 0; tries < 100 && String(await labels()) !== 'tier=new'; tries++) await sleep(20)
   assert.deepEqual(await labels(), ['tier=new'])
-  const events = await lab.api('GET', `/events?since=1&until=${Date.now() / 1000}&filters={"type":["daemon"]}`)
+  const events = await lab.api(
+    'GET',
+    `/events?since=1&until=${Date.now() / 1000}&filters={"type":["daemon"]}`,
+  )
   assert.match(events.text, /"Action":"reload"/)
   writeFileSync(file, '{"nosuch": 1}')
   process.kill(lab.daemonPid, 'SIGHUP')
@@ -98,7 +117,10 @@ test('events stream live, filtered, and end at until', async (t) => {
   await lab.ok('network', 'create', 'seen')
   await lab.ok('network', 'rm', 'seen')
   const { text } = await stream
-  const lines = text.trim().split('\n').map((line) => JSON.parse(line) as unknown)
+  const lines = text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as unknown)
   assert.equal(lines.length, 1)
   assert.equal(field(lines[0], 'Action'), 'create')
   assert.equal(field(lines[0], 'scope'), 'local')
@@ -120,17 +142,28 @@ test('what the kernel lost comes back', async (t) => {
 test('TCP asks for client certificates', async (t) => {
   const lab = await Lab.start(t, { busybox: false })
   const key = (name: string) => join(lab.folder, name)
-  const make = (name: string, extra: string) => lab.must(
-    `openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ${key(name)}.key -subj /CN=${name} ` +
-    `-out ${key(name)}.csr 2>/dev/null && openssl x509 -req -in ${key(name)}.csr ${extra} -out ${key(name)}.pem -days 2 2>/dev/null`)
+  const make = (name: string, extra: string) =>
+    lab.must(
+      `openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ${key(name)}.key -subj /CN=${name} ` +
+        `-out ${key(name)}.csr 2>/dev/null && openssl x509 -req -in ${key(name)}.csr ${extra} -out ${key(name)}.pem -days 2 2>/dev/null`,
+    )
   await make('ca', `-signkey ${key('ca')}.key`)
   writeFileSync(key('san'), 'subjectAltName=IP:127.0.0.1')
   const signed = `-CA ${key('ca')}.pem -CAkey ${key('ca')}.key -CAcreateserial -extfile ${key('san')}`
   await make('server', signed)
   await make('client', signed)
   await lab.endDaemon()
-  await lab.startDaemon(['-H', 'tcp://127.0.0.1:2376', '--tlsverify', '--tlscacert', `${key('ca')}.pem`,
-    '--tlscert', `${key('server')}.pem`, '--tlskey', `${key('server')}.key`])
+  await lab.startDaemon([
+    '-H',
+    'tcp://127.0.0.1:2376',
+    '--tlsverify',
+    '--tlscacert',
+    `${key('ca')}.pem`,
+    '--tlscert',
+    `${key('server')}.pem`,
+    '--tlskey',
+    `${key('server')}.key`,
+  ])
   const tls = ['-H', 'tcp://127.0.0.1:2376', '--tlsverify', '--tlscacert', `${key('ca')}.pem`]
   const certificate = ['--tlscert', `${key('client')}.pem`, '--tlskey', `${key('client')}.key`]
   const ask = ['version', '--format', '{{.Server.APIVersion}}']
@@ -142,21 +175,36 @@ test('TCP asks for client certificates', async (t) => {
 })
 
 test('bad configuration ends with a sentence, before anything is touched', () => {
-  assert.deepEqual(daemon('--nosuch'),
-    { code: 125, text: "unknown flag: --nosuch\nSee 'portolan daemon --help'.\n" })
-  assert.match(daemon('--icc=false', '--iptables=false').text, /^You specified --iptables=false with --icc=false/)
+  assert.deepEqual(daemon('--nosuch'), {
+    code: 125,
+    text: "unknown flag: --nosuch\nSee 'portolan daemon --help'.\n",
+  })
+  assert.match(
+    daemon('--icc=false', '--iptables=false').text,
+    /^You specified --iptables=false with --icc=false/,
+  )
   assert.deepEqual(daemon('--validate'), { code: 0, text: 'configuration OK\n' })
   assert.match(daemon('--help').text, /Usage: {2}portolan daemon \[OPTIONS\][^]*--userland-proxy/)
 })
 
 test('teardown leaves nothing in the kernel, and the state for the next start', async (t) => {
   // Earlier tests of this file left rules and forwarding behind, as a daemon's end does.
-  spawnSync('sh', ['-c', 'iptables -P FORWARD ACCEPT; for t in filter nat raw; do iptables -t $t -F; iptables -t $t -X; done'])
+  spawnSync('sh', [
+    '-c',
+    'iptables -P FORWARD ACCEPT; for t in filter nat raw; do iptables -t $t -F; iptables -t $t -X; done',
+  ])
   writeFileSync('/proc/sys/net/ipv4/ip_forward', '0')
   const lab = await Lab.start(t, { busybox: false })
   await lab.ok('network', 'create', '--subnet', '10.78.0.0/24', 'kept')
   await lab.endDaemon()
-  const roots = ['--data-root', join(lab.folder, 'data'), '--exec-root', join(lab.folder, 'run'), '--pidfile', join(lab.folder, 'pid')]
+  const roots = [
+    '--data-root',
+    join(lab.folder, 'data'),
+    '--exec-root',
+    join(lab.folder, 'run'),
+    '--pidfile',
+    join(lab.folder, 'pid'),
+  ]
   assert.deepEqual(daemon(...roots, '--teardown', '--log-level', 'error'), { code: 0, text: '' })
   assert.equal(await lab.must('ip -br link | grep -vE "^(lo|lan)" || true'), '')
   const rules = (await lab.must('iptables-save')).split('\n').filter((line) => line.startsWith('-'))

@@ -23,7 +23,9 @@ export function isBodyless(headers: IncomingHttpHeaders): boolean {
 
 /** Reads and decodes; no body and no Content-Type count as an empty object. */
 export async function readJson<T>(
-  body: Readable, headers: IncomingHttpHeaders, decoder: Decoder<T>,
+  body: Readable,
+  headers: IncomingHttpHeaders,
+  decoder: Decoder<T>,
 ): Promise<T> {
   const bodyless = isBodyless(headers)
   const type = headers['content-type'] ?? ''
@@ -32,7 +34,10 @@ export async function readJson<T>(
     throw new Refusal('invalid', 'malformed Content-Type header (): mime: no media type')
   }
   if (type.split(';')[0]?.trim().toLowerCase() !== 'application/json') {
-    throw new Refusal('invalid', `unsupported Content-Type header (${type}): must be 'application/json'`)
+    throw new Refusal(
+      'invalid',
+      `unsupported Content-Type header (${type}): must be 'application/json'`,
+    )
   }
   if (bodyless) return decoder.decode(undefined, '')
   return decoder.decode(parseJson(await readText(body, headers)), '')

@@ -9,13 +9,17 @@ const hostConfig = d.struct('HostConfig', {
   Binds: d.optional(d.list(d.string)),
   Sysctls: d.map(d.string),
 })
-const createRequest = d.struct('CreateRequest', {
-  Name: d.string,
-  Internal: d.bool,
-  Cmd: d.strSlice,
-  HostConfig: d.optional(hostConfig),
-  NanoCpus: d.exactInt64,
-}, 'container.CreateRequest')
+const createRequest = d.struct(
+  'CreateRequest',
+  {
+    Name: d.string,
+    Internal: d.bool,
+    Cmd: d.strSlice,
+    HostConfig: d.optional(hostConfig),
+    NanoCpus: d.exactInt64,
+  },
+  'container.CreateRequest',
+)
 
 const decode = (text: string) => createRequest.decode(parseJson(text), '')
 const refusal = (text: string) => {
@@ -43,7 +47,9 @@ test('one string counts as a list of one', () => {
 })
 
 test('hostile keys stay data', () => {
-  const body = decode('{"HostConfig":{"Sysctls":{"__proto__":"x","toString":"y"}},"__proto__":{"Name":"z"}}')
+  const body = decode(
+    '{"HostConfig":{"Sysctls":{"__proto__":"x","toString":"y"}},"__proto__":{"Name":"z"}}',
+  )
   assert.deepEqual(Object.keys(body.HostConfig?.Sysctls ?? {}), ['__proto__', 'toString'])
   assert.equal(body.Name, '')
 })
@@ -55,17 +61,36 @@ test('integers beyond 2^53 survive the way in and out', () => {
 })
 
 const wrong: readonly [string, string][] = [
-  ['{"Name":5}', 'json: cannot unmarshal number into Go struct field CreateRequest.Name of type string'],
-  ['{"name":{}}', 'json: cannot unmarshal object into Go struct field CreateRequest.Name of type string'],
-  ['{"Internal":"x"}', 'json: cannot unmarshal string into Go struct field CreateRequest.Internal of type bool'],
-  ['{"HostConfig":{"Memory":1.5}}',
-    'json: cannot unmarshal number 1.5 into Go struct field HostConfig.HostConfig.Memory of type int64'],
-  ['{"HostConfig":{"Memory":99999999999999999999}}', 'json: cannot unmarshal number ' +
-    '99999999999999999999 into Go struct field HostConfig.HostConfig.Memory of type int64'],
-  ['{"HostConfig":{"Binds":"x"}}',
-    'json: cannot unmarshal string into Go struct field HostConfig.HostConfig.Binds of type []string'],
-  ['{"HostConfig":{"Sysctls":[true]}}', 'json: cannot unmarshal array into Go struct field ' +
-    'HostConfig.HostConfig.Sysctls of type map[string]string'],
+  [
+    '{"Name":5}',
+    'json: cannot unmarshal number into Go struct field CreateRequest.Name of type string',
+  ],
+  [
+    '{"name":{}}',
+    'json: cannot unmarshal object into Go struct field CreateRequest.Name of type string',
+  ],
+  [
+    '{"Internal":"x"}',
+    'json: cannot unmarshal string into Go struct field CreateRequest.Internal of type bool',
+  ],
+  [
+    '{"HostConfig":{"Memory":1.5}}',
+    'json: cannot unmarshal number 1.5 into Go struct field HostConfig.HostConfig.Memory of type int64',
+  ],
+  [
+    '{"HostConfig":{"Memory":99999999999999999999}}',
+    'json: cannot unmarshal number ' +
+      '99999999999999999999 into Go struct field HostConfig.HostConfig.Memory of type int64',
+  ],
+  [
+    '{"HostConfig":{"Binds":"x"}}',
+    'json: cannot unmarshal string into Go struct field HostConfig.HostConfig.Binds of type []string',
+  ],
+  [
+    '{"HostConfig":{"Sysctls":[true]}}',
+    'json: cannot unmarshal array into Go struct field ' +
+      'HostConfig.HostConfig.Sysctls of type map[string]string',
+  ],
   ['[]', 'json: cannot unmarshal array into Go value of type container.CreateRequest'],
   ['{"a":', 'unexpected EOF'],
   ['{"a":"b', 'unexpected EOF'],

@@ -45,24 +45,39 @@ function decoder<T>(zero: () => T, present: (value: unknown, at: string) => T): 
 }
 
 /** Zero value ''. */
-export const string: Decoder<string> = decoder(() => '', (value, at) => {
-  if (typeof value !== 'string') throw mismatch(value, at, 'string')
-  return value
-})
+export const string: Decoder<string> = decoder(
+  () => '',
+  (value, at) => {
+    if (typeof value !== 'string') throw mismatch(value, at, 'string')
+    return value
+  },
+)
 
 /** Zero value false. */
-export const bool: Decoder<boolean> = decoder(() => false, (value, at) => {
-  if (typeof value !== 'boolean') throw mismatch(value, at, 'bool')
-  return value
-})
+export const bool: Decoder<boolean> = decoder(
+  () => false,
+  (value, at) => {
+    if (typeof value !== 'boolean') throw mismatch(value, at, 'bool')
+    return value
+  },
+)
 
 /** Zero value 0. */
-export const float64: Decoder<number> = decoder(() => 0, (value, at) => {
-  if (typeof value !== 'number' && typeof value !== 'bigint') throw mismatch(value, at, 'float64')
-  return Number(value)
-})
+export const float64: Decoder<number> = decoder(
+  () => 0,
+  (value, at) => {
+    if (typeof value !== 'number' && typeof value !== 'bigint') throw mismatch(value, at, 'float64')
+    return Number(value)
+  },
+)
 
-function wholeNumber(value: unknown, at: string, goType: string, min: bigint, max: bigint): Integer {
+function wholeNumber(
+  value: unknown,
+  at: string,
+  goType: string,
+  min: bigint,
+  max: bigint,
+): Integer {
   if (typeof value !== 'number' && typeof value !== 'bigint') throw mismatch(value, at, goType)
   const whole = typeof value === 'bigint' || Number.isInteger(value)
   if (!whole || value < min || value > max) {
@@ -74,7 +89,10 @@ function wholeNumber(value: unknown, at: string, goType: string, min: bigint, ma
 }
 
 function integer(goType: string, min: bigint, max: bigint): Decoder<number> {
-  return decoder(() => 0, (value, at) => Number(wholeNumber(value, at, goType, min, max)))
+  return decoder(
+    () => 0,
+    (value, at) => Number(wholeNumber(value, at, goType, min, max)),
+  )
 }
 
 const int64Min = -(2n ** 63n)
@@ -88,59 +106,80 @@ export const uint64: Decoder<number> = integer('uint64', 0n, uint64Max)
 export const uint32: Decoder<number> = integer('uint32', 0n, 2n ** 32n - 1n)
 export const uint16: Decoder<number> = integer('uint16', 0n, 2n ** 16n - 1n)
 /** A number where that is exact, else a bigint; `base/json.ts` prints both alike. */
-export const exactInt64: Decoder<Integer> = decoder<Integer>(() => 0, (value, at) =>
-  wholeNumber(value, at, 'int64', int64Min, int64Max))
+export const exactInt64: Decoder<Integer> = decoder<Integer>(
+  () => 0,
+  (value, at) => wholeNumber(value, at, 'int64', int64Min, int64Max),
+)
 
 /** Whatever is there, unchecked; undefined when absent. For what is stored and shown as it came. */
 export const raw: Decoder<unknown> = { decode: (value) => value }
 
 /** `undefined` for null and absent, where Go has a pointer, or where nil and empty differ. */
 export function optional<T>(inner: Decoder<T>): Decoder<T | undefined> {
-  return decoder<T | undefined>(() => undefined, (value, at) => inner.decode(value, at))
+  return decoder<T | undefined>(
+    () => undefined,
+    (value, at) => inner.decode(value, at),
+  )
 }
 
 /** Zero value [] (wrap in `optional` where null and [] differ). */
 export function list<T>(item: Decoder<T>, goType = '[]string'): Decoder<readonly T[]> {
-  return decoder<readonly T[]>(() => [], (value, at) => {
-    if (!Array.isArray(value)) throw mismatch(value, at, goType)
-    return value.map((element: unknown) => item.decode(element, at))
-  })
+  return decoder<readonly T[]>(
+    () => [],
+    (value, at) => {
+      if (!Array.isArray(value)) throw mismatch(value, at, goType)
+      return value.map((element: unknown) => item.decode(element, at))
+    },
+  )
 }
 
 /** A list of strings that may be written as one string (Cmd, Entrypoint); zero value undefined. */
-export const strSlice: Decoder<readonly string[] | undefined> =
-  decoder<readonly string[] | undefined>(() => undefined, (value, at) => {
+export const strSlice: Decoder<readonly string[] | undefined> = decoder<
+  readonly string[] | undefined
+>(
+  () => undefined,
+  (value, at) => {
     if (typeof value === 'string') return [value]
     return list(string, 'string').decode(value, at)
-  })
+  },
+)
 
 /** An object as a map; zero value {} (wrap in `optional` where null and {} differ). */
 export function map<T>(
-  item: Decoder<T>, goType = 'map[string]string',
+  item: Decoder<T>,
+  goType = 'map[string]string',
 ): Decoder<Readonly<Record<string, T>>> {
-  return decoder<Readonly<Record<string, T>>>(() => ({}), (value, at) => {
-    const entries = entriesOf(value)
-    if (entries === undefined) throw mismatch(value, at, goType)
-    return Object.fromEntries(entries.map(([key, element]) => [key, item.decode(element, at)]))
-  })
+  return decoder<Readonly<Record<string, T>>>(
+    () => ({}),
+    (value, at) => {
+      const entries = entriesOf(value)
+      if (entries === undefined) throw mismatch(value, at, goType)
+      return Object.fromEntries(entries.map(([key, element]) => [key, item.decode(element, at)]))
+    },
+  )
 }
 
 /** A set written as a map to empty objects (ExposedPorts, Volumes): its keys, in order. */
-export const keySet: Decoder<readonly string[]> = decoder<readonly string[]>(() => [], (value, at) => {
-  const entries = entriesOf(value)
-  if (entries === undefined) throw mismatch(value, at, 'map[string]struct {}')
-  return entries.map(([key]) => key)
-})
+export const keySet: Decoder<readonly string[]> = decoder<readonly string[]>(
+  () => [],
+  (value, at) => {
+    const entries = entriesOf(value)
+    if (entries === undefined) throw mismatch(value, at, 'map[string]struct {}')
+    return entries.map(([key]) => key)
+  },
+)
 
 /**
  * An object with known fields. Absent fields have their zero value, so the whole has one too: wrap
- * in `optional` where absence means something. Embedded Go structs are spread: `{...resources, …}`.
+ * in `optional` where absence means something. Embedded Go structs are spread into `fields`.
  *
  * @param name Go's name of the type, for sentences about its fields
  * @param goType its qualified name, for sentences about the whole
  */
 export function struct<F extends Fields>(
-  name: string, fields: F, goType: string = name,
+  name: string,
+  fields: F,
+  goType: string = name,
 ): Decoder<DecodedFields<F>> {
   const byLowerCase = new Map(Object.keys(fields).map((key) => [key.toLowerCase(), key]))
   return {

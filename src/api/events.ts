@@ -18,8 +18,11 @@ async function streamEvents(events: EventLog, request: ApiRequest): Promise<unde
   const since = moment(query.get('since'), 'since')
   const until = moment(query.get('until'), 'until')
   if (until !== undefined && since !== undefined && until < since) {
-    throw new Refusal('invalid', `\`since\` time (${query.get('since')}) cannot be after \`until\` time (` +
-      `${query.get('until')})`)
+    throw new Refusal(
+      'invalid',
+      `\`since\` time (${query.get('since')}) cannot be after \`until\` time (` +
+        `${query.get('until')})`,
+    )
   }
   const stream = open(request)
   const write = (event: RecordedEvent) => {
@@ -57,7 +60,9 @@ function open(request: ApiRequest): JsonStream {
   if (accepted.includes('application/json-seq')) {
     return openJsonStream(request, { contentType: 'application/json-seq', prefix: '\x1e' })
   }
-  const named = ['application/jsonl', 'application/x-ndjson'].find((type) => accepted.includes(type))
+  const named = ['application/jsonl', 'application/x-ndjson'].find((type) =>
+    accepted.includes(type),
+  )
   return openJsonStream(request, { contentType: named ?? 'application/json' })
 }
 

@@ -59,8 +59,10 @@ function goSentence(text: string, message: string): string {
   const token = /^Unexpected token '(.+?)',/su.exec(message)?.[1]
   const character = position >= 0 ? String.fromCodePoint(text.codePointAt(position) ?? 0) : token
   const where = sentences.find(([pattern]) => pattern.test(message))?.[1]
-  return `invalid JSON: invalid character ${quote(character ?? '?')} ` +
+  return (
+    `invalid JSON: invalid character ${quote(character ?? '?')} ` +
     (where ?? 'looking for beginning of value')
+  )
 }
 
 function quote(character: string): string {

@@ -27,8 +27,11 @@ export function parseAddress(text: string, tls: boolean): Address {
   if (scheme === 'unix') {
     const path = rest === '' ? '/var/run/docker.sock' : rest
     if (Buffer.byteLength(path) > unixPathBytesMax) {
-      throw new Refusal('invalid', `unix socket path "${path}" is too long: ` +
-        `at most ${unixPathBytesMax} bytes, choose a shorter one`)
+      throw new Refusal(
+        'invalid',
+        `unix socket path "${path}" is too long: ` +
+          `at most ${unixPathBytesMax} bytes, choose a shorter one`,
+      )
     }
     return { kind: 'unix', path }
   }
@@ -42,20 +45,26 @@ function parseTcp(rest: string, given: string, tls: boolean): Address {
   if (match === null) throw new Refusal('invalid', `invalid bind address format: ${given}`)
   const host = (match[1] ?? '').replace(/^\[|\]$/g, '')
   const port = match[2] === undefined || match[2] === '' ? (tls ? 2376 : 2375) : Number(match[2])
-  if (port < 1 || port > 65535) throw new Refusal('invalid', `invalid bind address format: ${given}`)
+  if (port < 1 || port > 65535)
+    throw new Refusal('invalid', `invalid bind address format: ${given}`)
   return { kind: 'tcp', host: host === '' ? '127.0.0.1' : host, port }
 }
 
 /** Listens there; refuses with the address in the sentence. */
 export async function listen(
-  api: Api, address: Address, options: { readonly tls?: TlsOptions; readonly group: string },
+  api: Api,
+  address: Address,
+  options: { readonly tls?: TlsOptions; readonly group: string },
 ): Promise<void> {
   if (address.kind === 'unix') {
     await listenUnix(api.createServer(), address.path, options.group)
     log.info('API listens', { address: `unix://${address.path}` })
   } else if (address.kind === 'tcp') {
-    await bind(api.createServer(options.tls), { host: address.host, port: address.port },
-      `tcp://${address.host}:${address.port}`)
+    await bind(
+      api.createServer(options.tls),
+      { host: address.host, port: address.port },
+      `tcp://${address.host}:${address.port}`,
+    )
     log.info('API listens', { address: `tcp://${address.host}:${address.port}` })
   } else {
     await listenSystemd(api)
@@ -65,11 +74,17 @@ export async function listen(
 function bind(server: Server, where: object, name: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error) => {
-      reject(new Refusal('internal', `failed to load listeners: ${name}: ${messageOf(error)}`, { cause: error }))
+      reject(
+        new Refusal('internal', `failed to load listeners: ${name}: ${messageOf(error)}`, {
+          cause: error,
+        }),
+      )
     })
     server.listen(where, () => {
       server.removeAllListeners('error')
-      server.on('error', (error) => log.error('listener failed', { address: name, error: error.message }))
+      server.on('error', (error) =>
+        log.error('listener failed', { address: name, error: error.message }),
+      )
       resolve()
     })
   })
@@ -99,7 +114,9 @@ function removeStaleSocket(path: string): void {
 /** The group's number; without the default group `docker` on this machine, root's. */
 function groupId(group: string): number {
   if (/^\d+$/.test(group)) return Number(group)
-  const line = readFileSync('/etc/group', 'utf8').split('\n').find((text) => text.startsWith(`${group}:`))
+  const line = readFileSync('/etc/group', 'utf8')
+    .split('\n')
+    .find((text) => text.startsWith(`${group}:`))
   if (line !== undefined) return Number(line.split(':')[2])
   if (group === 'docker') {
     log.debug('no group docker here: only root may open the socket')
@@ -110,10 +127,14 @@ function groupId(group: string): number {
 
 /** systemd hands sockets over from descriptor 3 on. */
 async function listenSystemd(api: Api): Promise<void> {
-  const count = process.env['LISTEN_PID'] === String(process.pid) ? Number(process.env['LISTEN_FDS']) : 0
+  const count =
+    process.env['LISTEN_PID'] === String(process.pid) ? Number(process.env['LISTEN_FDS']) : 0
   if (!(count > 0)) {
-    throw new Refusal('invalid', 'failed to load listeners: no sockets found via socket activation: ' +
-      'make sure the service was started by systemd')
+    throw new Refusal(
+      'invalid',
+      'failed to load listeners: no sockets found via socket activation: ' +
+        'make sure the service was started by systemd',
+    )
   }
   for (let fd = 3; fd < 3 + count; fd++) await bind(api.createServer(), { fd }, `fd://${fd}`)
   log.info('API listens', { address: 'fd://', sockets: count })

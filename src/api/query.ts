@@ -15,7 +15,10 @@ export function parseQuery(text: string): Query {
       const value = get(name)
       if (value === undefined || value === '') return undefined
       if (/^[+-]?\d+$/.test(value)) return Number(value)
-      throw new Refusal('invalid', `strconv.ParseInt: parsing ${JSON.stringify(value)}: invalid syntax`)
+      throw new Refusal(
+        'invalid',
+        `strconv.ParseInt: parsing ${JSON.stringify(value)}: invalid syntax`,
+      )
     },
     filters: () => parseFilters(get('filters') ?? ''),
   }
@@ -50,7 +53,8 @@ function objectEntries(value: unknown): [string, unknown][] {
 
 /** Refuses a filter that this resource does not know. */
 export function acceptFilters(
-  filters: ReadonlyMap<string, readonly string[]>, known: readonly string[],
+  filters: ReadonlyMap<string, readonly string[]>,
+  known: readonly string[],
 ): void {
   for (const name of filters.keys()) {
     if (!known.includes(name)) throw new Refusal('invalid', `invalid filter '${name}'`)

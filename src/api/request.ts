@@ -18,7 +18,10 @@ export interface Exchange {
 }
 
 export function toApiRequest(
-  exchange: Exchange, version: ApiVersion, params: Readonly<Record<string, string>>, search: string,
+  exchange: Exchange,
+  version: ApiVersion,
+  params: Readonly<Record<string, string>>,
+  search: string,
 ): ApiRequest {
   const { message, response, body } = exchange
   const headers = message.headers

@@ -1,6 +1,6 @@
 /**
- * Finds the route of a path. Routes are tried in the order in which they were given; a path that
- * none matches, and a method that the path does not have, are both «page not found», as in Docker.
+ * Finds the route of a path. Routes are tried in the order in which they were given. A path that
+ * none matches and a method that the path does not have are both «page not found», as in Docker.
  */
 import { Refusal } from '../base/refusal.ts'
 import type { Route } from './route.ts'

@@ -15,20 +15,54 @@ import { openJsonStream } from './stream.ts'
 const folder = mkdtempSync(join(tmpdir(), 'portolan-api-'))
 const path = join(folder, 'api.sock')
 let aborted: (() => void) | undefined
-const gone = new Promise<void>((resolve) => { aborted = resolve })
+const gone = new Promise<void>((resolve) => {
+  aborted = resolve
+})
 
 const echoBody = d.struct('ExecStart', { Tty: d.bool, Word: d.string })
 const routes: readonly Route[] = [
-  { method: 'GET', pattern: '/info', handle: async () => ({ status: 200, json: { big: 2n ** 60n } }) },
-  { method: 'GET', pattern: '/quiet', handle: async () => ({ status: 204 }) },
-  { method: 'HEAD', pattern: '/_ping', handle: async () => ({ status: 200, headers: { Swarm: 'inactive' } }) },
-  { method: 'POST', pattern: '/echo', handle: async (request) => ({ status: 201, json: await request.json(echoBody) }) },
-  { method: 'GET', pattern: '/networks/{id…}', handle: async ({ params, query, version }) =>
-    ({ status: 200, json: { params, version, filters: [...query.filters()] } }) },
-  { method: 'GET', pattern: '/fault', handle: async () => { throw new Error('disk on fire') } },
-  { method: 'GET', pattern: '/same', handle: async () => { throw new Refusal('notModified', 'is so') } },
   {
-    method: 'GET', pattern: '/endless', async handle(request) {
+    method: 'GET',
+    pattern: '/info',
+    handle: async () => ({ status: 200, json: { big: 2n ** 60n } }),
+  },
+  { method: 'GET', pattern: '/quiet', handle: async () => ({ status: 204 }) },
+  {
+    method: 'HEAD',
+    pattern: '/_ping',
+    handle: async () => ({ status: 200, headers: { Swarm: 'inactive' } }),
+  },
+  {
+    method: 'POST',
+    pattern: '/echo',
+    handle: async (request) => ({ status: 201, json: await request.json(echoBody) }),
+  },
+  {
+    method: 'GET',
+    pattern: '/networks/{id…}',
+    handle: async ({ params, query, version }) => ({
+      status: 200,
+      json: { params, version, filters: [...query.filters()] },
+    }),
+  },
+  {
+    method: 'GET',
+    pattern: '/fault',
+    handle: async () => {
+      throw new Error('disk on fire')
+    },
+  },
+  {
+    method: 'GET',
+    pattern: '/same',
+    handle: async () => {
+      throw new Refusal('notModified', 'is so')
+    },
+  },
+  {
+    method: 'GET',
+    pattern: '/endless',
+    async handle(request) {
       const stream = openJsonStream(request)
       stream.write({ n: 1 })
       request.signal.addEventListener('abort', () => aborted?.())
@@ -36,7 +70,9 @@ const routes: readonly Route[] = [
     },
   },
   {
-    method: 'POST', pattern: '/exec/{id}/start', async handle(request) {
+    method: 'POST',
+    pattern: '/exec/{id}/start',
+    async handle(request) {
       const body = await request.json(echoBody)
       if (body.Word === 'refuse') throw new Refusal('conflict', 'container is paused')
       const stream = request.hijack('application/vnd.docker.raw-stream')
@@ -59,7 +95,9 @@ after(async () => {
 async function raw(pieces: readonly string[], halfClose = true): Promise<string> {
   const socket: Socket = connect({ path, allowHalfOpen: true })
   let text = ''
-  socket.on('data', (chunk) => { text += chunk.toString() })
+  socket.on('data', (chunk) => {
+    text += chunk.toString()
+  })
   socket.once('end', () => socket.end())
   const closed = new Promise((resolve) => socket.once('close', resolve))
   for (const [index, piece] of pieces.entries()) {
@@ -79,8 +117,13 @@ const get = (target: string, extra = '') =>
 const post = (target: string, body: string, type = 'application/json') => {
   const header = type === '' ? '' : `Content-Type: ${type}\r\n`
   const length = Buffer.byteLength(body)
-  return raw([`POST ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${header}` +
-    `Content-Length: ${length}\r\n\r\n${body}`], false)
+  return raw(
+    [
+      `POST ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${header}` +
+        `Content-Length: ${length}\r\n\r\n${body}`,
+    ],
+    false,
+  )
 }
 
 test('the socket is for root and the group only', () => {
@@ -90,19 +133,35 @@ test('the socket is for root and the group only', () => {
 test('every answer carries the headers of the engine', async () => {
   for (const target of ['/info', '/nowhere', '/fault', '/v1.99/info']) {
     const text = await get(target)
-    for (const header of ['Api-Version: 1.51', 'Docker-Experimental: false', 'Ostype: linux', 'Server: ']) {
+    for (const header of [
+      'Api-Version: 1.51',
+      'Docker-Experimental: false',
+      'Ostype: linux',
+      'Server: ',
+    ]) {
       assert.ok(text.includes(`\r\n${header}`), `${target} lacks ${header}: ${text}`)
     }
   }
 })
 
 test('paths: versions, slashes in ids, escapes, unknown paths and methods', async () => {
-  assert.match(await get('/v1.41/networks/a%2Fb/c.d%20e?filters=%7B%22name%22%3A%5B%22x%22%5D%7D'),
-    /\{"params":\{"id":"a\/b\/c\.d e"\},"version":141,"filters":\[\["name",\["x"\]\]\]\}/)
-  assert.match(await get('/networks/n?filters={"a":{"b":true}}'), /"version":151,"filters":\[\["a",\["b"\]\]\]/)
+  assert.match(
+    await get('/v1.41/networks/a%2Fb/c.d%20e?filters=%7B%22name%22%3A%5B%22x%22%5D%7D'),
+    /\{"params":\{"id":"a\/b\/c\.d e"\},"version":141,"filters":\[\["name",\["x"\]\]\]\}/,
+  )
+  assert.match(
+    await get('/networks/n?filters={"a":{"b":true}}'),
+    /"version":151,"filters":\[\["a",\["b"\]\]\]/,
+  )
   assert.match(await get('/networks/n?filters={'), / 400 [^]*\{"message":"invalid filter"\}/)
-  assert.match(await get('/v1.99/info'), / 400 [^]*client version 1\.99 is too new\. Maximum supported API version is 1\.51"/)
-  assert.match(await get('/v1.12/info'), / 400 [^]*client version 1\.12 is too old\. Minimum supported API version is 1\.24,/)
+  assert.match(
+    await get('/v1.99/info'),
+    / 400 [^]*client version 1\.99 is too new\. Maximum supported API version is 1\.51"/,
+  )
+  assert.match(
+    await get('/v1.12/info'),
+    / 400 [^]*client version 1\.12 is too old\. Minimum supported API version is 1\.24,/,
+  )
   assert.match(await get('/nowhere'), / 404 [^]*\{"message":"page not found"\}/)
   assert.match(await post('/info', '{}'), / 404 [^]*\{"message":"page not found"\}/)
   assert.match(await get('/networks/%zz'), / 400 [^]*invalid URL escape/)
@@ -111,8 +170,10 @@ test('paths: versions, slashes in ids, escapes, unknown paths and methods', asyn
 test('answers without a body, and integers beyond 2^53', async () => {
   assert.match(await get('/quiet'), /^HTTP\/1.1 204 [^]*\r\n\r\n$/)
   assert.match(await get('/same'), /^HTTP\/1.1 304 [^]*\r\n\r\n$/)
-  assert.match(await raw(['HEAD /v1.41/_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'], false),
-    /^HTTP\/1.1 200 [^]*Swarm: inactive[^]*\r\n\r\n$/)
+  assert.match(
+    await raw(['HEAD /v1.41/_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'], false),
+    /^HTTP\/1.1 200 [^]*Swarm: inactive[^]*\r\n\r\n$/,
+  )
   assert.match(await get('/info'), /\{"big":1152921504606846976\}\n$/)
   assert.match(await get('/fault'), / 500 [^]*\{"message":"disk on fire"\}/)
 })
@@ -120,10 +181,15 @@ test('answers without a body, and integers beyond 2^53', async () => {
 test('bodies are checked in the words of Docker', async () => {
   const message = async (body: string, type?: string) =>
     /\{"message":"(.*)"\}/.exec(await post('/echo', body, type))?.[1]
-  assert.match(await post('/echo', '{"word":"w"}', 'application/json; charset=utf-8'), / 201 [^]*"Word":"w"/)
+  assert.match(
+    await post('/echo', '{"word":"w"}', 'application/json; charset=utf-8'),
+    / 201 [^]*"Word":"w"/,
+  )
   assert.match(await post('/echo', '', ''), / 201 [^]*"Word":""/)
-  assert.equal(await message('{}', 'text/plain'),
-    "unsupported Content-Type header (text/plain): must be 'application/json'")
+  assert.equal(
+    await message('{}', 'text/plain'),
+    "unsupported Content-Type header (text/plain): must be 'application/json'",
+  )
   assert.equal(await message('{}', ''), 'malformed Content-Type header (): mime: no media type')
   assert.equal(await message('{"Word":'), 'invalid JSON: unexpected EOF')
   assert.equal(await message('  '), 'invalid JSON: got EOF while reading request body')
@@ -132,7 +198,10 @@ test('bodies are checked in the words of Docker', async () => {
 
 test('a body beyond the bound is refused without being read', async () => {
   const head = 'POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n'
-  assert.match(await raw([`${head}Content-Length: 99999999999\r\n\r\n{`], false), / 413 [^]*too large/)
+  assert.match(
+    await raw([`${head}Content-Length: 99999999999\r\n\r\n{`], false),
+    / 413 [^]*too large/,
+  )
 })
 
 test('what is no HTTP is refused', async () => {
@@ -141,7 +210,8 @@ test('what is no HTTP is refused', async () => {
 })
 
 const upgrade = 'Connection: Upgrade\r\nUpgrade: tcp\r\n'
-const start = (body: string, extra: string) => `POST /v1.50/exec/1/start HTTP/1.1\r\nHost: x\r\n${extra}` +
+const start = (body: string, extra: string) =>
+  `POST /v1.50/exec/1/start HTTP/1.1\r\nHost: x\r\n${extra}` +
   `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n`
 
 test('a connection is taken over wherever the body is', async () => {
@@ -159,7 +229,10 @@ test('a connection is taken over wherever the body is', async () => {
 
 test('without upgrade headers the stream follows a 200', async () => {
   const body = '{"Word":"hi"}'
-  for (const pieces of [[`${start(body, '')}${body}GET / HTTP/1.1`], [start(body, ''), body, 'GET / HTTP/1.1']]) {
+  for (const pieces of [
+    [`${start(body, '')}${body}GET / HTTP/1.1`],
+    [start(body, ''), body, 'GET / HTTP/1.1'],
+  ]) {
     const text = await raw(pieces)
     assert.match(text, /^HTTP\/1.1 200 OK\r\nContent-Type: application\/vnd.docker.raw-stream\r\n/)
     assert.match(text, /\r\n\r\n\[hi\]GET \/ HTTP\/1.1\[end\]$/)
@@ -176,11 +249,26 @@ test('an error before the switch is an ordinary one', async () => {
 
 test('upgrade headers on an ordinary path change nothing', async () => {
   const h2c = 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n'
-  assert.match(await raw([`GET /info HTTP/1.1\r\nHost: x\r\n${h2c}\r\n`], false), /^HTTP\/1.1 200 [^]*"big"/)
-  assert.match(await raw([`POST /session HTTP/1.1\r\nHost: x\r\n${h2c}\r\n`], false), /^HTTP\/1.1 404 /)
+  assert.match(
+    await raw([`GET /info HTTP/1.1\r\nHost: x\r\n${h2c}\r\n`], false),
+    /^HTTP\/1.1 200 [^]*"big"/,
+  )
+  assert.match(
+    await raw([`POST /session HTTP/1.1\r\nHost: x\r\n${h2c}\r\n`], false),
+    /^HTTP\/1.1 404 /,
+  )
   const body = '{"Word":"w"}'
-  assert.match(await raw([`POST /echo HTTP/1.1\r\nHost: x\r\n${upgrade}Content-Type: application/json\r\n` +
-    `Content-Length: ${body.length}\r\n\r\n`, body], false), / 201 [^]*"Word":"w"/)
+  assert.match(
+    await raw(
+      [
+        `POST /echo HTTP/1.1\r\nHost: x\r\n${upgrade}Content-Type: application/json\r\n` +
+          `Content-Length: ${body.length}\r\n\r\n`,
+        body,
+      ],
+      false,
+    ),
+    / 201 [^]*"Word":"w"/,
+  )
 })
 
 test('a stream starts at once and its handler hears when the client goes', async () => {

@@ -83,7 +83,9 @@ class Message extends IncomingMessage {
     super(socket)
     Object.defineProperty(this, 'upgrade', {
       get: () => this.#upgrade || (this.url !== undefined && hijackable.test(this.url)),
-      set: (value: unknown) => { this.#upgrade = value === true },
+      set: (value: unknown) => {
+        this.#upgrade = value === true
+      },
     })
   }
 }
@@ -96,16 +98,20 @@ function makeServer(tls: TlsOptions | undefined): Server {
     keepAliveTimeout: keepAliveTimeoutMs,
     requestTimeout: 0, // an image may take its time to come in
   }
-  const server = tls === undefined
-    ? createServer(options)
-    : createTlsServer({ ...options, ...tls, allowHalfOpen: true })
+  const server =
+    tls === undefined
+      ? createServer(options)
+      : createTlsServer({ ...options, ...tls, allowHalfOpen: true })
   server.maxConnections = connectionsMax
   return server
 }
 
 /** A request whose connection Node has let go of: its body is still to be taken from the socket. */
 function detached(
-  message: IncomingMessage, socket: Socket, head: Buffer, headers: Exchange['headers'],
+  message: IncomingMessage,
+  socket: Socket,
+  head: Buffer,
+  headers: Exchange['headers'],
 ): Exchange {
   socket.on('error', (error) => log.debug('client connection failed', { error: error.message }))
   if (head.length > 0) socket.unshift(head)

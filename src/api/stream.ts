@@ -21,7 +21,8 @@ export interface JsonStream {
 
 /** Sends status and headers now: clients wait for them before they go on. */
 export function openJsonStream(
-  request: ApiRequest, options: { contentType?: string; prefix?: string } = {},
+  request: ApiRequest,
+  options: { contentType?: string; prefix?: string } = {},
 ): JsonStream {
   const { response } = request
   response.writeHead(200, { 'Content-Type': options.contentType ?? 'application/json' })
@@ -33,20 +34,23 @@ export function openJsonStream(
       response.write(prefix + renderExact(value) + '\n')
       if (response.writableLength > waitingBytesMax) response.destroy()
     },
-    drained: () => new Promise((resolve) => {
-      if (response.destroyed || response.writableLength === 0) {
-        resolve()
-        return
-      }
-      const done = () => {
-        response.off('drain', done)
-        response.off('close', done)
-        resolve()
-      }
-      if (!response.writableNeedDrain) done()
-      else for (const event of ['drain', 'close']) response.on(event, done)
-    }),
-    end: () => { response.end() },
+    drained: () =>
+      new Promise((resolve) => {
+        if (response.destroyed || response.writableLength === 0) {
+          resolve()
+          return
+        }
+        const done = () => {
+          response.off('drain', done)
+          response.off('close', done)
+          resolve()
+        }
+        if (!response.writableNeedDrain) done()
+        else for (const event of ['drain', 'close']) response.on(event, done)
+      }),
+    end: () => {
+      response.end()
+    },
     fail(error) {
       const message = messageOf(error)
       stream.write({ errorDetail: { message }, error: message })

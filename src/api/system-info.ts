@@ -16,7 +16,11 @@ export interface SystemFacts {
   readonly init: Component & { readonly binary: string }
   readonly commit: string
   readonly buildTime: string
-  readonly containers: { readonly running: number; readonly paused: number; readonly stopped: number }
+  readonly containers: {
+    readonly running: number
+    readonly paused: number
+    readonly stopped: number
+  }
   readonly images: number
   readonly listeners: number
   readonly dataRoot: string
@@ -55,7 +59,10 @@ export function renderInfo(facts: SystemFacts): unknown {
     ContainersStopped: containers.stopped,
     Images: facts.images,
     Driver: 'overlay2',
-    DriverStatus: [['Backing store', 'containerd overlayfs snapshots'], ['Supports d_type', 'true']],
+    DriverStatus: [
+      ['Backing store', 'containerd overlayfs snapshots'],
+      ['Supports d_type', 'true'],
+    ],
     Plugins: { Volume: ['local'], Network: networkDrivers, Authorization: null, Log: logDrivers },
     MemoryLimit: cgroup.memoryLimit,
     SwapLimit: cgroup.swapLimit,
@@ -105,7 +112,11 @@ function renderRest(facts: SystemFacts): object {
   const commit = (component: Component) => ({ ID: component.commit || component.version })
   return {
     Swarm: {
-      NodeID: '', NodeAddr: '', LocalNodeState: 'inactive', ControlAvailable: false, Error: '',
+      NodeID: '',
+      NodeAddr: '',
+      LocalNodeState: 'inactive',
+      ControlAvailable: false,
+      Error: '',
       RemoteManagers: null,
     },
     LiveRestoreEnabled: facts.liveRestore,
@@ -128,8 +139,12 @@ function renderRest(facts: SystemFacts): object {
 
 function renderRegistry(registry: SystemFacts['registry']): unknown {
   const isCidr = (host: string) => /\/\d+$/.test(host)
-  const config = (name: string, secure: boolean, mirrors: readonly string[]) =>
-    ({ Name: name, Mirrors: mirrors, Secure: secure, Official: name === 'docker.io' })
+  const config = (name: string, secure: boolean, mirrors: readonly string[]) => ({
+    Name: name,
+    Mirrors: mirrors,
+    Secure: secure,
+    Official: name === 'docker.io',
+  })
   const insecure = registry.insecure.filter((host) => !isCidr(host))
   return {
     AllowNondistributableArtifactsCIDRs: null,

@@ -21,17 +21,24 @@ export interface SystemVerbs {
   login(credentials: Credentials): Promise<string>
 }
 
-const credentials = d.struct('AuthConfig', {
-  username: d.string,
-  password: d.string,
-  serveraddress: d.string,
-  identitytoken: d.string,
-}, 'registry.AuthConfig')
+const credentials = d.struct(
+  'AuthConfig',
+  {
+    username: d.string,
+    password: d.string,
+    serveraddress: d.string,
+    identitytoken: d.string,
+  },
+  'registry.AuthConfig',
+)
 
 export type Credentials = d.Decoded<typeof credentials>
 
 export function systemRoutes(system: SystemVerbs): readonly Route[] {
-  const json = (render: () => unknown) => async (): Promise<Reply> => ({ status: 200, json: render() })
+  const json = (render: () => unknown) => async (): Promise<Reply> => ({
+    status: 200,
+    json: render(),
+  })
   return [
     { method: 'HEAD', pattern: '/_ping', handle: ping },
     { method: 'GET', pattern: '/_ping', handle: ping },
@@ -41,7 +48,11 @@ export function systemRoutes(system: SystemVerbs): readonly Route[] {
     { method: 'POST', pattern: '/auth', handle: (request) => login(system, request) },
     { method: 'GET', pattern: '/plugins', handle: json(() => []) },
     // `docker system prune` asks for it, whether there is a builder or not.
-    { method: 'POST', pattern: '/build/prune', handle: json(() => ({ CachesDeleted: null, SpaceReclaimed: 0 })) },
+    {
+      method: 'POST',
+      pattern: '/build/prune',
+      handle: json(() => ({ CachesDeleted: null, SpaceReclaimed: 0 })),
+    },
     ...notOffered(),
     ...swarmRoutes(),
   ]
@@ -63,7 +74,11 @@ async function ping(request: ApiRequest): Promise<undefined> {
 
 function renderVersion(facts: SystemFacts): unknown {
   const { machine, containerd, runc } = facts
-  const common = { GitCommit: facts.commit, KernelVersion: machine.kernelVersion, BuildTime: facts.buildTime }
+  const common = {
+    GitCommit: facts.commit,
+    KernelVersion: machine.kernelVersion,
+    BuildTime: facts.buildTime,
+  }
   const platform = { Os: 'linux', Arch: machine.goArchitecture }
   const runtime = process.version
   return {
@@ -80,11 +95,19 @@ function renderVersion(facts: SystemFacts): unknown {
         Name: 'Engine',
         Version: engineVersion,
         Details: {
-          ApiVersion: newestVersion, MinAPIVersion: oldestVersion, ...common, ...platform,
-          GoVersion: runtime, Experimental: String(facts.experimental),
+          ApiVersion: newestVersion,
+          MinAPIVersion: oldestVersion,
+          ...common,
+          ...platform,
+          GoVersion: runtime,
+          Experimental: String(facts.experimental),
         },
       },
-      { Name: 'containerd', Version: containerd.version, Details: { GitCommit: containerd.commit } },
+      {
+        Name: 'containerd',
+        Version: containerd.version,
+        Details: { GitCommit: containerd.commit },
+      },
       { Name: 'runc', Version: runc.version, Details: { GitCommit: runc.commit } },
     ],
   }
@@ -119,9 +142,15 @@ async function login(system: SystemVerbs, request: ApiRequest): Promise<Reply> {
 
 /** A sentence is better than «page not found» for what people do try. */
 function notOffered(): readonly Route[] {
-  const refuse = (method: Route['method'], pattern: string, sentence: string): Route =>
-    ({ method, pattern, handle: async () => { throw new Refusal('notImplemented', sentence) } })
-  const build = 'this engine does not build images: build elsewhere, then docker load or docker pull'
+  const refuse = (method: Route['method'], pattern: string, sentence: string): Route => ({
+    method,
+    pattern,
+    handle: async () => {
+      throw new Refusal('notImplemented', sentence)
+    },
+  })
+  const build =
+    'this engine does not build images: build elsewhere, then docker load or docker pull'
   const plugins = 'this engine has no plugins to install: network and volume drivers are built in'
   return [
     refuse('POST', '/build', build),
@@ -130,9 +159,17 @@ function notOffered(): readonly Route[] {
     refuse('POST', '/grpc', build),
     refuse('POST', '/plugins/{action…}', plugins),
     refuse('DELETE', '/plugins/{name…}', plugins),
-    { method: 'GET', pattern: '/plugins/privileges', handle: async () => { throw new Refusal('notImplemented', plugins) } },
     {
-      method: 'GET', pattern: '/plugins/{name…}', async handle({ params }) {
+      method: 'GET',
+      pattern: '/plugins/privileges',
+      handle: async () => {
+        throw new Refusal('notImplemented', plugins)
+      },
+    },
+    {
+      method: 'GET',
+      pattern: '/plugins/{name…}',
+      async handle({ params }) {
         const name = (params['name'] ?? '').replace(/\/json$/, '')
         throw new Refusal('notFound', `plugin "${name}" not found`)
       },
@@ -144,22 +181,29 @@ function notOffered(): readonly Route[] {
   ]
 }
 
-const notManager = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" ' +
+const notManager =
+  'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" ' +
   'to connect this node to swarm and try again.'
 
 function swarmRoutes(): readonly Route[] {
-  const handle = async () => { throw new Refusal('unavailable', notManager) }
+  const handle = async () => {
+    throw new Refusal('unavailable', notManager)
+  }
   const methods = ['GET', 'POST', 'DELETE'] as const
   const resources = ['swarm', 'nodes', 'services', 'tasks', 'secrets', 'configs']
   return [
     {
-      method: 'POST', pattern: '/swarm/leave', async handle() {
+      method: 'POST',
+      pattern: '/swarm/leave',
+      async handle() {
         throw new Refusal('unavailable', 'This node is not part of a swarm')
       },
     },
-    ...resources.flatMap((resource) => methods.flatMap((method): Route[] => [
-      { method, pattern: `/${resource}`, handle },
-      { method, pattern: `/${resource}/{rest…}`, handle },
-    ])),
+    ...resources.flatMap((resource) =>
+      methods.flatMap((method): Route[] => [
+        { method, pattern: `/${resource}`, handle },
+        { method, pattern: `/${resource}/{rest…}`, handle },
+      ]),
+    ),
   ]
 }

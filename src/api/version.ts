@@ -37,12 +37,17 @@ export function negotiate(given: string | undefined): ApiVersion {
   if (given === undefined) return toApiVersion(newestVersion)
   const asked = toApiVersion(given)
   if (!(asked >= toApiVersion(oldestVersion))) {
-    throw new Refusal('invalid', `client version ${given} is too old. Minimum supported API version is ` +
-      `${oldestVersion}, please upgrade your client to a newer version`)
+    throw new Refusal(
+      'invalid',
+      `client version ${given} is too old. Minimum supported API version is ` +
+        `${oldestVersion}, please upgrade your client to a newer version`,
+    )
   }
   if (asked > toApiVersion(newestVersion)) {
-    throw new Refusal('invalid', `client version ${given} is too new. ` +
-      `Maximum supported API version is ${newestVersion}`)
+    throw new Refusal(
+      'invalid',
+      `client version ${given} is too new. ` + `Maximum supported API version is ${newestVersion}`,
+    )
   }
   return asked
 }

@@ -25,7 +25,9 @@ export function loadConfig(flags: Given): Config {
   const path = String(flags.get('config-file') ?? options['config-file'].default)
   const fromFile = readConfigFile(path, flags.has('config-file'), flags)
   const given = new Map<OptionKey, unknown>([...fromFile, ...flags])
-  const values = Object.fromEntries(optionRows.map(([key, option]) => [key, given.get(key) ?? option.default]))
+  const values = Object.fromEntries(
+    optionRows.map(([key, option]) => [key, given.get(key) ?? option.default]),
+  )
   const config = { ...(values as Values), isGiven: (key: OptionKey) => given.has(key) }
   checkConfig(config)
   return { ...config, ...absolutePaths(config) }
@@ -61,7 +63,9 @@ function readConfigFile(path: string, mustExist: boolean, flags: Given): Map<Opt
 }
 
 function parseDocument(
-  path: string, document: Readonly<Record<string, unknown>>, flags: Given,
+  path: string,
+  document: Readonly<Record<string, unknown>>,
+  flags: Given,
 ): Map<OptionKey, unknown> {
   const unknown: string[] = []
   const clashes: string[] = []
@@ -72,16 +76,23 @@ function parseDocument(
       unknown.push(name)
       continue
     }
-    if (flags.has(key)) clashes.push(`${name}: (from flag: ${show(flags.get(key))}, from file: ${show(value)})`)
+    if (flags.has(key))
+      clashes.push(`${name}: (from flag: ${show(flags.get(key))}, from file: ${show(value)})`)
     values.set(key, parseValue(path, name, key, value))
   }
   if (unknown.length > 0) {
     const names = unknown.sort().join(', ')
-    throw fileProblem(path, `the following directives don't match any configuration option: ${names}`)
+    throw fileProblem(
+      path,
+      `the following directives don't match any configuration option: ${names}`,
+    )
   }
   if (clashes.length > 0) {
-    throw fileProblem(path, 'the following directives are specified both as a flag and in the ' +
-      `configuration file: ${clashes.join(', ')}`)
+    throw fileProblem(
+      path,
+      'the following directives are specified both as a flag and in the ' +
+        `configuration file: ${clashes.join(', ')}`,
+    )
   }
   return values
 }
@@ -96,25 +107,41 @@ function parseValue(path: string, name: string, key: OptionKey, value: unknown):
 }
 
 function fileProblem(path: string, problem: string): Refusal {
-  return new Refusal('invalid', `unable to configure the Docker daemon with file ${path}: ${problem}`)
+  return new Refusal(
+    'invalid',
+    `unable to configure the Docker daemon with file ${path}: ${problem}`,
+  )
 }
 
 /** As Go's %v prints it. */
 function show(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(show).join(' ')}]`
-  return isRecord(value) ? `map[${Object.entries(value).map(([k, v]) => `${k}:${show(v)}`).join(' ')}]` : String(value)
+  return isRecord(value)
+    ? `map[${Object.entries(value)
+        .map(([k, v]) => `${k}:${show(v)}`)
+        .join(' ')}]`
+    : String(value)
 }
 
 function checkConfig(config: Config): void {
   if (!config.icc && !config.iptables) {
-    throw new Refusal('invalid', 'You specified --iptables=false with --icc=false. ICC=false uses ' +
-      'iptables to function. Please set --icc or --iptables to true')
+    throw new Refusal(
+      'invalid',
+      'You specified --iptables=false with --icc=false. ICC=false uses ' +
+        'iptables to function. Please set --icc or --iptables to true',
+    )
   }
   if (config.bridge !== '' && config.bip !== '') {
-    throw new Refusal('invalid', 'You specified -b & --bip, mutually exclusive options. Please specify only one')
+    throw new Refusal(
+      'invalid',
+      'You specified -b & --bip, mutually exclusive options. Please specify only one',
+    )
   }
   if (config['shutdown-timeout'] < -1) {
-    throw new Refusal('invalid', `invalid shutdown-timeout: ${config['shutdown-timeout']}: use -1 to wait without end`)
+    throw new Refusal(
+      'invalid',
+      `invalid shutdown-timeout: ${config['shutdown-timeout']}: use -1 to wait without end`,
+    )
   }
   checkLabels(config.labels)
   checkTls(config)
@@ -141,42 +168,77 @@ function checkTls(config: Config): void {
   const plainTcp = config.hosts.some((host) => /^tcp:|^[^/]*:\d+$/.test(host)) && !config.tlsverify
   const optedOut = (config.isGiven('tls') && !config.tls) || config.isGiven('tlsverify')
   if (plainTcp && !config.tls && !optedOut) {
-    throw new Refusal('invalid', 'a TCP address without TLS gives root on this machine to everyone who can ' +
-      'reach it: use --tlsverify with --tlscacert, --tlscert and --tlskey, or say --tls=false if that is meant')
+    throw new Refusal(
+      'invalid',
+      'a TCP address without TLS gives root on this machine to everyone who can ' +
+        'reach it: use --tlsverify with --tlscacert, --tlscert and --tlskey, or say --tls=false ' +
+        'if that is meant',
+    )
   }
   if (plainTcp && config.tls && !optedOut && !config.isGiven('tlsverify')) {
-    throw new Refusal('invalid', 'a TCP address with --tls alone does not ask clients who they are: ' +
-      'use --tlsverify with --tlscacert, or say --tlsverify=false if that is meant')
+    throw new Refusal(
+      'invalid',
+      'a TCP address with --tls alone does not ask clients who they are: ' +
+        'use --tlsverify with --tlscacert, or say --tlsverify=false if that is meant',
+    )
   }
 }
 
 function checkExecOptions(given: readonly string[]): void {
   for (const option of given) {
     if (option === 'native.cgroupdriver=cgroupfs') continue
-    throw new Refusal('invalid', `exec-opt ${option} is not offered: native.cgroupdriver=cgroupfs is all there is`)
+    throw new Refusal(
+      'invalid',
+      `exec-opt ${option} is not offered: native.cgroupdriver=cgroupfs is all there is`,
+    )
   }
 }
 
 /** Options that change what an engine does, set to something that this one cannot do. */
 function notOffered(config: Config): readonly (readonly [OptionKey, string])[] {
   const rows: readonly (readonly [OptionKey, boolean, string])[] = [
-    ['storage-driver', ['', 'overlay2', 'overlayfs'].includes(config['storage-driver']),
-      `driver not supported: ${config['storage-driver']} (overlay2 is)`],
-    ['log-driver', ['json-file', 'none'].includes(config['log-driver']),
-      `no log driver named '${config['log-driver']}' is registered (json-file and none are)`],
-    ['default-runtime', ['runc', 'io.containerd.runc.v2'].includes(config['default-runtime']),
-      `specified default runtime '${config['default-runtime']}' does not exist (runc does)`],
+    [
+      'storage-driver',
+      ['', 'overlay2', 'overlayfs'].includes(config['storage-driver']),
+      `driver not supported: ${config['storage-driver']} (overlay2 is)`,
+    ],
+    [
+      'log-driver',
+      ['json-file', 'none'].includes(config['log-driver']),
+      `no log driver named '${config['log-driver']}' is registered (json-file and none are)`,
+    ],
+    [
+      'default-runtime',
+      ['runc', 'io.containerd.runc.v2'].includes(config['default-runtime']),
+      `specified default runtime '${config['default-runtime']}' does not exist (runc does)`,
+    ],
     ['userns-remap', config['userns-remap'] === '', 'user namespaces are not offered'],
     ['selinux-enabled', !config['selinux-enabled'], 'SELinux labels are not offered'],
-    ['authorization-plugins', config['authorization-plugins'].length === 0, 'plugins are not offered'],
+    [
+      'authorization-plugins',
+      config['authorization-plugins'].length === 0,
+      'plugins are not offered',
+    ],
     ['metrics-addr', config['metrics-addr'] === '', 'metrics are not offered'],
     ['ipv6', !config.ipv6, 'IPv6 on the default bridge is not offered: make a network with --ipv6'],
     ['fixed-cidr-v6', config['fixed-cidr-v6'] === '', 'IPv6 on the default bridge is not offered'],
     ['bip6', config.bip6 === '', 'IPv6 on the default bridge is not offered'],
-    ['default-gateway-v6', config['default-gateway-v6'] === '', 'IPv6 on the default bridge is not offered'],
+    [
+      'default-gateway-v6',
+      config['default-gateway-v6'] === '',
+      'IPv6 on the default bridge is not offered',
+    ],
     ['bridge-accept-fwmark', config['bridge-accept-fwmark'] === '', 'marks are not looked at'],
-    ['no-new-privileges', !config['no-new-privileges'], 'give --security-opt no-new-privileges to each container'],
-    ['seccomp-profile', config['seccomp-profile'] === '', 'give --security-opt seccomp=FILE to each container'],
+    [
+      'no-new-privileges',
+      !config['no-new-privileges'],
+      'give --security-opt no-new-privileges to each container',
+    ],
+    [
+      'seccomp-profile',
+      config['seccomp-profile'] === '',
+      'give --security-opt seccomp=FILE to each container',
+    ],
   ]
   return rows.flatMap(([key, fine, sentence]) => (fine ? [] : [[key, sentence] as const]))
 }

@@ -43,7 +43,11 @@ export interface Engine {
   teardown(): Promise<void>
 }
 
-export async function startEngine(config: Config, layout: Layout, events: EventLog): Promise<Engine> {
+export async function startEngine(
+  config: Config,
+  layout: Layout,
+  events: EventLog,
+): Promise<Engine> {
   await prepareProcess(layout)
   const store = openStore(layout.store)
   let processes: Processes | undefined
@@ -58,14 +62,23 @@ export async function startEngine(config: Config, layout: Layout, events: EventL
 }
 
 async function buildRooms(
-  config: Config, layout: Layout, events: EventLog, store: Store, processes: Processes,
+  config: Config,
+  layout: Layout,
+  events: EventLog,
+  store: Store,
+  processes: Processes,
 ): Promise<Engine> {
   const { keeper, containerd } = processes
   const { emit } = events
   const forwarding = new Forwarding(store)
   const firewall = createFirewall(config, store, forwarding)
   const networks = createNetworks({
-    config: networkConfig(config), store, firewall, keeper, forwarding, emit,
+    config: networkConfig(config),
+    store,
+    firewall,
+    keeper,
+    forwarding,
+    emit,
   })
   const volumes = await openVolumes(join(layout.dataRoot, 'volumes'), store, emit)
   await networks.restore(new Set())
@@ -78,8 +91,11 @@ async function buildRooms(
     routes: [
       ...networkRoutes(networks, noContainers),
       ...portolanRoutes({
-        networks, firewall,
-        findContainer(name) { throw new Refusal('notFound', `No such container: ${name}`) },
+        networks,
+        firewall,
+        findContainer(name) {
+          throw new Refusal('notFound', `No such container: ${name}`)
+        },
       }),
     ],
     diskUsage: async () => ({ layersBytes: 0, images: [], containers: [], volumes: [] }),
@@ -103,8 +119,12 @@ async function buildRooms(
 }
 
 const noContainers: NetworkAttachments = {
-  connectNetwork: async (name) => { throw new Refusal('notFound', `No such container: ${name}`) },
-  disconnectNetwork: async (name) => { throw new Refusal('notFound', `No such container: ${name}`) },
+  connectNetwork: async (name) => {
+    throw new Refusal('notFound', `No such container: ${name}`)
+  },
+  disconnectNetwork: async (name) => {
+    throw new Refusal('notFound', `No such container: ${name}`)
+  },
 }
 
 /** Folders, and threads that must exist before the first entry into a namespace. */

@@ -13,7 +13,10 @@ import type { Store } from '../store/store.ts'
 import type { Config } from './config.ts'
 import { isRecord } from './option.ts'
 
-const defaultPools = defaultPoolSources.map(({ base, size }) => ({ base: formatPrefix(base), size }))
+const defaultPools = defaultPoolSources.map(({ base, size }) => ({
+  base: formatPrefix(base),
+  size,
+}))
 
 /** What other rooms hold at the moment. */
 export interface Counts {
@@ -30,10 +33,20 @@ export interface Constants {
   readonly init: SystemFacts['init']
 }
 
-const initPaths = ['/usr/bin/docker-init', '/usr/libexec/docker/docker-init', '/usr/bin/tini-static', '/usr/bin/tini']
+const initPaths = [
+  '/usr/bin/docker-init',
+  '/usr/libexec/docker/docker-init',
+  '/usr/bin/tini-static',
+  '/usr/bin/tini',
+]
 
-export async function gatherConstants(store: Store, containerd: Containerd, config: Config): Promise<Constants> {
-  const initBinary = [config['init-path'], ...initPaths].find((path) => path !== '' && existsSync(path)) ?? ''
+export async function gatherConstants(
+  store: Store,
+  containerd: Containerd,
+  config: Config,
+): Promise<Constants> {
+  const initBinary =
+    [config['init-path'], ...initPaths].find((path) => path !== '' && existsSync(path)) ?? ''
   const [answer, runc, init] = await Promise.all([
     containerd.version.version({}),
     versionOf('runc'),
@@ -43,7 +56,12 @@ export async function gatherConstants(store: Store, containerd: Containerd, conf
   return {
     id: await engineId(store),
     machine: describeMachine(),
-    containerd: { version, commit: revision, address: containerd.socketPath, namespace: containerd.namespace },
+    containerd: {
+      version,
+      commit: revision,
+      address: containerd.socketPath,
+      namespace: containerd.namespace,
+    },
     runc,
     init: { ...init, binary: initBinary === '' ? 'docker-init' : initBinary.replace(/^.*\//, '') },
   }
@@ -75,7 +93,10 @@ async function engineId(store: Store): Promise<string> {
 }
 
 export function currentFacts(
-  config: Config, constants: Constants, counts: Counts, events: EventLog,
+  config: Config,
+  constants: Constants,
+  counts: Counts,
+  events: EventLog,
 ): SystemFacts {
   const layout = cgroupLayout()
   const forwarding = readOptional('/proc/sys/net/ipv4/ip_forward').trim() === '1'
@@ -95,9 +116,13 @@ export function currentFacts(
     cgroup: { ...layout, driver: 'cgroupfs' },
     ipv4Forwarding: forwarding,
     firewallBackend: config.iptables ? config['firewall-backend'] || 'iptables' : 'none',
-    addressPools: config['default-address-pools'].length > 0 ? config['default-address-pools'] : defaultPools,
+    addressPools:
+      config['default-address-pools'].length > 0 ? config['default-address-pools'] : defaultPools,
     registry: { insecure: config['insecure-registries'], mirrors: config['registry-mirrors'] },
-    securityOptions: ['name=seccomp,profile=builtin', ...(layout.version === 2 ? ['name=cgroupns'] : [])],
+    securityOptions: [
+      'name=seccomp,profile=builtin',
+      ...(layout.version === 2 ? ['name=cgroupns'] : []),
+    ],
   }
   return { ...facts, warnings: warningsOf(config, facts) }
 }
@@ -105,9 +130,14 @@ export function currentFacts(
 type Unwarned = Pick<SystemFacts, 'cgroup' | 'ipv4Forwarding'>
 
 function warningsOf(config: Config, { cgroup, ipv4Forwarding }: Unwarned): readonly string[] {
-  const open = config.hosts.filter((host) => host.startsWith('tcp://') && !config.tls && !config.tlsverify)
+  const open = config.hosts.filter(
+    (host) => host.startsWith('tcp://') && !config.tls && !config.tlsverify,
+  )
   return [
-    ...open.map((host) => `WARNING: API is accessible on ${host.replace('tcp://', 'http://')} without encryption.`),
+    ...open.map(
+      (host) =>
+        `WARNING: API is accessible on ${host.replace('tcp://', 'http://')} without encryption.`,
+    ),
     ...(cgroup.memoryLimit ? [] : ['WARNING: No memory limit support']),
     ...(cgroup.swapLimit ? [] : ['WARNING: No swap limit support']),
     ...(cgroup.pidsLimit ? [] : ['WARNING: No pids limit support']),

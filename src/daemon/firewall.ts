@@ -22,9 +22,10 @@ export function createFirewall(config: Config, store: Store, forwarding: Forward
   const settings = firewallSettings(config)
   const dropForwarding = (family: Family) =>
     !config['ip-forward-no-drop'] && forwarding.switchedByUs(family)
-  const backend = config['firewall-backend'] === 'nftables'
-    ? new NftablesBackend({ settings, access: nftAccess(homeNetns()), dropForwarding })
-    : new IptablesBackend({ settings, access: tableAccess(), dropForwarding, policies })
+  const backend =
+    config['firewall-backend'] === 'nftables'
+      ? new NftablesBackend({ settings, access: nftAccess(homeNetns()), dropForwarding })
+      : new IptablesBackend({ settings, access: tableAccess(), dropForwarding, policies })
   return new FirewallWriter(backend, (changed) => watchFirewall(homeNetns(), changed))
 }
 
@@ -36,9 +37,13 @@ function policyRecord(store: Store): PolicyRecord {
   })
   return {
     get: (family) => records.get(String(family))?.policy,
-    set: (family, policy) => store.write([{
-      collection: collectionName, id: String(family),
-      document: policy === undefined ? null : { policy },
-    }]),
+    set: (family, policy) =>
+      store.write([
+        {
+          collection: collectionName,
+          id: String(family),
+          document: policy === undefined ? null : { policy },
+        },
+      ]),
   }
 }

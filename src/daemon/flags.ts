@@ -50,7 +50,8 @@ function readLong(word: string, rest: string[], given: Map<OptionKey, unknown>):
   if (row === undefined) throw new Refusal('invalid', `unknown flag: --${name}${seeHelp}`)
   let text = at < 0 ? undefined : word.slice(at + 1)
   if (text === undefined) text = row.option.placeholder === '' ? 'true' : rest.shift()
-  if (text === undefined) throw new Refusal('invalid', `flag needs an argument: --${name}${seeHelp}`)
+  if (text === undefined)
+    throw new Refusal('invalid', `flag needs an argument: --${name}${seeHelp}`)
   take(row, text, given, `--${name}`)
 }
 
@@ -69,7 +70,8 @@ function readShort(word: string, rest: string[], given: Map<OptionKey, unknown>)
       continue
     }
     const text = behind === '' ? rest.shift() : behind.replace(/^=/, '')
-    if (text === undefined) throw new Refusal('invalid', `flag needs an argument: '${letter}' in ${word}${seeHelp}`)
+    if (text === undefined)
+      throw new Refusal('invalid', `flag needs an argument: '${letter}' in ${word}${seeHelp}`)
     take(row, text, given, name)
     return
   }
@@ -79,28 +81,46 @@ function take(row: Row, text: string, given: Map<OptionKey, unknown>, name: stri
   try {
     given.set(row.key, row.option.fromText(text, given.get(row.key)))
   } catch (error) {
-    const problem = `invalid argument ${JSON.stringify(text)} for "${name}" flag: ${messageOf(error)}`
+    const shown = JSON.stringify(text)
+    const problem = `invalid argument ${shown} for "${name}" flag: ${messageOf(error)}`
     throw new Refusal('invalid', problem + seeHelp, { cause: error })
   }
 }
 
 /** The help, made from the table, so that it is true. */
 export function helpText(): string {
-  const lines = [...rows].sort(([a], [b]) => a.localeCompare(b)).map(([name, { option }]) => {
-    const short = option.short === undefined ? '    ' : `-${option.short}, `
-    const value = option.placeholder === '' ? '' : ` ${option.placeholder}`
-    return [`  ${short}--${name}${value}`, describe(option)] as const
-  })
-  lines.push(['  -h, --help', 'Print usage'], ['  -v, --version', 'Print version information and quit'])
+  const lines = [...rows]
+    .sort(([a], [b]) => a.localeCompare(b))
+    .map(([name, { option }]) => {
+      const short = option.short === undefined ? '    ' : `-${option.short}, `
+      const value = option.placeholder === '' ? '' : ` ${option.placeholder}`
+      return [`  ${short}--${name}${value}`, describe(option)] as const
+    })
+  lines.push(
+    ['  -h, --help', 'Print usage'],
+    ['  -v, --version', 'Print version information and quit'],
+  )
   const width = Math.max(...lines.map(([left]) => left.length))
   const text = lines.map(([left, right]) => `${left.padEnd(width)}   ${right}`)
-  return ['', 'Usage:  portolan daemon [OPTIONS]', '', 'Container networks for Linux: the engine.', '',
-    'Options:', ...text, ''].join('\n')
+  return [
+    '',
+    'Usage:  portolan daemon [OPTIONS]',
+    '',
+    'Container networks for Linux: the engine.',
+    '',
+    'Options:',
+    ...text,
+    '',
+  ].join('\n')
 }
 
 function describe(option: Option<unknown>): string {
   const initial = option.default
-  const shown = typeof initial === 'string' && initial !== '' ? ` (default "${initial}")`
-    : initial === true || (typeof initial === 'number' && initial !== 0) ? ` (default ${initial})` : ''
+  const shown =
+    typeof initial === 'string' && initial !== ''
+      ? ` (default "${initial}")`
+      : initial === true || (typeof initial === 'number' && initial !== 0)
+        ? ` (default ${initial})`
+        : ''
   return option.help + shown + (option.noEffect === true ? ' (accepted, has no effect)' : '')
 }

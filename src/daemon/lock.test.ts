@@ -18,7 +18,10 @@ test('a lock is held against live processes only', async (t) => {
   const other = spawn('sleep', ['60'])
   t.after(() => other.kill('SIGKILL'))
   writeFileSync(path, `${other.pid}\n`)
-  assert.throws(() => lockFile(path, 'another daemon'), new RegExp(`process with PID ${other.pid} is still running`))
+  assert.throws(
+    () => lockFile(path, 'another daemon'),
+    new RegExp(`process with PID ${other.pid} is still running`),
+  )
   // The same number, started at another time: the writer is gone and its number was used again.
   writeFileSync(`${path}.mark`, `${other.pid} 1\n`)
   lockFile(path, 'test').release()

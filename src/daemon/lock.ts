@@ -15,7 +15,10 @@ export interface Lock {
 export function lockFile(path: string, purpose: string): Lock {
   const holder = holderOf(path)
   if (holder !== undefined && holder !== process.pid) {
-    throw new Refusal('conflict', `process with PID ${holder} is still running: ${purpose} (${path})`)
+    throw new Refusal(
+      'conflict',
+      `process with PID ${holder} is still running: ${purpose} (${path})`,
+    )
   }
   mkdirSync(dirname(path), { recursive: true })
   const mark = `${path}.mark`

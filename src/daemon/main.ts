@@ -54,7 +54,10 @@ export async function main(args: readonly string[]): Promise<number> {
 
 async function runDaemon(config: Config, flags: Given): Promise<number> {
   if (process.getuid?.() !== 0) {
-    throw new Refusal('forbidden', 'portolan daemon needs root: it makes links, namespaces and firewall rules')
+    throw new Refusal(
+      'forbidden',
+      'portolan daemon needs root: it makes links, namespaces and firewall rules',
+    )
   }
   setLevel(config)
   watchFaults()
@@ -77,14 +80,24 @@ async function runDaemon(config: Config, flags: Given): Promise<number> {
 
 /** From the first listener to the last: answers the API until the process is told to end. */
 async function serve(
-  config: Config, flags: Given, engine: Engine, events: EventLog, end: Promise<void>,
+  config: Config,
+  flags: Given,
+  engine: Engine,
+  events: EventLog,
+  end: Promise<void>,
 ): Promise<void> {
   let current = config
   const api = await openApi(() => current, engine, events)
   const loop = startReconcileLoop(
-    () => engine.reconcile(), (changed) => watchNetwork(homeNetns(), changed))
-  events.subscribe(({ type }) => { if (type === 'network' || type === 'container') loop.touched() })
-  const reload = () => { current = reloadConfig(current, flags, events) }
+    () => engine.reconcile(),
+    (changed) => watchNetwork(homeNetns(), changed),
+  )
+  events.subscribe(({ type }) => {
+    if (type === 'network' || type === 'container') loop.touched()
+  })
+  const reload = () => {
+    current = reloadConfig(current, flags, events)
+  }
   process.on('SIGHUP', reload)
   tellManager('READY=1')
   log.info('Daemon has completed initialization')
@@ -156,9 +169,14 @@ function reloadConfig(current: Config, flags: Given, events: EventLog): Config {
       'registry-mirrors': fresh['registry-mirrors'],
     }
     setLevel(changed)
-    log.info('configuration reloaded', { debug: changed.debug, liveRestore: changed['live-restore'] })
+    log.info('configuration reloaded', {
+      debug: changed.debug,
+      liveRestore: changed['live-restore'],
+    })
     const attributes = {
-      name: 'portolan', debug: String(changed.debug), labels: JSON.stringify(changed.labels),
+      name: 'portolan',
+      debug: String(changed.debug),
+      labels: JSON.stringify(changed.labels),
       'live-restore': String(changed['live-restore']),
       'shutdown-timeout': String(changed['shutdown-timeout']),
     }
@@ -171,8 +189,14 @@ function reloadConfig(current: Config, flags: Given, events: EventLog): Config {
 }
 
 const levels: Readonly<Record<string, LogLevel>> = {
-  trace: 'debug', debug: 'debug', info: 'info', warn: 'warn', warning: 'warn',
-  error: 'error', fatal: 'error', panic: 'error',
+  trace: 'debug',
+  debug: 'debug',
+  info: 'info',
+  warn: 'warn',
+  warning: 'warn',
+  error: 'error',
+  fatal: 'error',
+  panic: 'error',
 }
 
 function setLevel(config: Config): void {

@@ -39,11 +39,17 @@ const goBooleans = new Map([
 
 export function bool(initial: boolean, help: string, extra: Extra = {}): Option<boolean> {
   return {
-    ...extra, default: initial, placeholder: '', help,
+    ...extra,
+    default: initial,
+    placeholder: '',
+    help,
     fromText(text) {
       const value = goBooleans.get(text)
       if (value === undefined) {
-        throw new Refusal('invalid', `strconv.ParseBool: parsing ${JSON.stringify(text)}: invalid syntax`)
+        throw new Refusal(
+          'invalid',
+          `strconv.ParseBool: parsing ${JSON.stringify(text)}: invalid syntax`,
+        )
       }
       return value
     },
@@ -55,10 +61,16 @@ export function bool(initial: boolean, help: string, extra: Extra = {}): Option<
 }
 
 export function string(
-  initial: string, help: string, extra: Extra = {}, check: Check<string> = nothing,
+  initial: string,
+  help: string,
+  extra: Extra = {},
+  check: Check<string> = nothing,
 ): Option<string> {
   return {
-    ...extra, default: initial, placeholder: 'string', help,
+    ...extra,
+    default: initial,
+    placeholder: 'string',
+    help,
     fromText(text) {
       check(text)
       return text
@@ -72,13 +84,22 @@ export function string(
 }
 
 export function int(
-  initial: number, help: string, extra: Extra = {}, check: Check<number> = nothing,
+  initial: number,
+  help: string,
+  extra: Extra = {},
+  check: Check<number> = nothing,
 ): Option<number> {
   return {
-    ...extra, default: initial, placeholder: 'int', help,
+    ...extra,
+    default: initial,
+    placeholder: 'int',
+    help,
     fromText(text) {
       if (!/^[+-]?\d{1,15}$/.test(text)) {
-        throw new Refusal('invalid', `strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`)
+        throw new Refusal(
+          'invalid',
+          `strconv.ParseInt: parsing ${JSON.stringify(text)}: invalid syntax`,
+        )
       }
       check(Number(text))
       return Number(text)
@@ -93,10 +114,15 @@ export function int(
 
 /** A flag that may be given several times; a list in the file. */
 export function list(
-  help: string, extra: Extra = {}, check: Check<string> = nothing,
+  help: string,
+  extra: Extra = {},
+  check: Check<string> = nothing,
 ): Option<readonly string[]> {
   return {
-    ...extra, default: [], placeholder: 'list', help,
+    ...extra,
+    default: [],
+    placeholder: 'list',
+    help,
     fromText(text, before = []) {
       check(text)
       return [...before, text]
@@ -115,7 +141,10 @@ export function list(
 /** `key=value` flags; an object of strings in the file. */
 export function map(help: string, extra: Extra = {}): Option<Readonly<Record<string, string>>> {
   return {
-    ...extra, default: {}, placeholder: 'map', help,
+    ...extra,
+    default: {},
+    placeholder: 'map',
+    help,
     fromText(text, before = {}) {
       const [key, value] = split(text, '=')
       return { ...before, [key]: value }
@@ -126,7 +155,10 @@ export function map(help: string, extra: Extra = {}): Option<Readonly<Record<str
 
 /** A kind of its own. */
 export function custom<T>(
-  initial: T, placeholder: string, help: string, extra: Extra,
+  initial: T,
+  placeholder: string,
+  help: string,
+  extra: Extra,
   read: Pick<Option<T>, 'fromText' | 'fromJson'>,
 ): Option<T> {
   return { ...extra, default: initial, placeholder, help, ...read }
@@ -138,10 +170,12 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
 
 export function stringMap(value: unknown): Readonly<Record<string, string>> {
   if (!isRecord(value)) throw wrongType(value, 'map[string]string')
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => {
-    if (typeof item !== 'string') throw wrongType(item, 'string')
-    return [key, item]
-  }))
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => {
+      if (typeof item !== 'string') throw wrongType(item, 'string')
+      return [key, item]
+    }),
+  )
 }
 
 /** Both sides of the first separator; the second is '' without one. */

@@ -5,7 +5,18 @@
  */
 import { Refusal } from '../base/refusal.ts'
 import {
-  bool, checkIp, checkLabel, custom, int, isRecord, list, map, split, string, stringMap, type Option,
+  bool,
+  checkIp,
+  checkLabel,
+  custom,
+  int,
+  isRecord,
+  list,
+  map,
+  split,
+  string,
+  stringMap,
+  type Option,
 } from './option.ts'
 
 export interface AddressPool {
@@ -21,53 +32,81 @@ type DriverOptions = Readonly<Record<string, Readonly<Record<string, string>>>>
 
 const noEffect = { noEffect: true }
 
-const addressPools = custom<readonly AddressPool[]>([], 'pool-options',
-  'Default address pools for networks (base=CIDR,size=BITS)', { flag: 'default-address-pool' }, {
+const addressPools = custom<readonly AddressPool[]>(
+  [],
+  'pool-options',
+  'Default address pools for networks (base=CIDR,size=BITS)',
+  { flag: 'default-address-pool' },
+  {
     fromText: (text, before = []) => [...before, parsePool(text)],
     fromJson(value) {
-      if (!Array.isArray(value)) throw new Refusal('invalid', 'default-address-pools must be a list')
+      if (!Array.isArray(value))
+        throw new Refusal('invalid', 'default-address-pools must be a list')
       return value.map((pool: unknown) => {
         const { base, size } = isRecord(pool) ? pool : {}
         if (typeof base !== 'string' || typeof size !== 'number') {
-          throw new Refusal('invalid', 'default-address-pools: each needs a base (text) and a size (number)')
+          throw new Refusal(
+            'invalid',
+            'default-address-pools: each needs a base (text) and a size (number)',
+          )
         }
         return { base, size }
       })
     },
-  })
+  },
+)
 
 function parsePool(text: string): AddressPool {
-  const fields = new Map(text.split(',').map((field) => {
-    if (!field.includes('=')) throw new Refusal('invalid', `invalid field '${field}' must be a key=value pair`)
-    return split(field, '=')
-  }))
+  const fields = new Map(
+    text.split(',').map((field) => {
+      if (!field.includes('='))
+        throw new Refusal('invalid', `invalid field '${field}' must be a key=value pair`)
+      return split(field, '=')
+    }),
+  )
   for (const key of fields.keys()) {
-    if (key !== 'base' && key !== 'size') throw new Refusal('invalid', `unexpected key '${key}' in '${text}'`)
+    if (key !== 'base' && key !== 'size')
+      throw new Refusal('invalid', `unexpected key '${key}' in '${text}'`)
   }
   const size = fields.get('size') ?? ''
   if (!/^\d+$/.test(size)) {
-    throw new Refusal('invalid', `invalid size value: "${size}" (must be integer): ` +
-      `strconv.Atoi: parsing "${size}": invalid syntax`)
+    throw new Refusal(
+      'invalid',
+      `invalid size value: "${size}" (must be integer): ` +
+        `strconv.Atoi: parsing "${size}": invalid syntax`,
+    )
   }
   return { base: fields.get('base') ?? '', size: Number(size) }
 }
 
-const networkOptions = custom<DriverOptions>({}, 'driver=opt=value',
-  'Default options of new networks, per driver', { flag: 'default-network-opt' }, {
+const networkOptions = custom<DriverOptions>(
+  {},
+  'driver=opt=value',
+  'Default options of new networks, per driver',
+  { flag: 'default-network-opt' },
+  {
     fromText(text, before = {}) {
       const [driver, option] = split(text, '=')
       const [key, value] = split(option, '=')
-      if (key === '') throw new Refusal('invalid', `invalid field "${text}" must be driver=option=value`)
+      if (key === '')
+        throw new Refusal('invalid', `invalid field "${text}" must be driver=option=value`)
       return { ...before, [driver]: { ...before[driver], [key]: value } }
     },
     fromJson(value) {
       if (!isRecord(value)) throw new Refusal('invalid', 'default-network-opts must be an object')
-      return Object.fromEntries(Object.entries(value).map(([driver, set]) => [driver, stringMap(set)]))
+      return Object.fromEntries(
+        Object.entries(value).map(([driver, set]) => [driver, stringMap(set)]),
+      )
     },
-  })
+  },
+)
 
-const ulimits = custom<readonly Ulimit[]>([], 'ulimit', 'Default ulimits for containers (name=soft[:hard])',
-  { flag: 'default-ulimit' }, {
+const ulimits = custom<readonly Ulimit[]>(
+  [],
+  'ulimit',
+  'Default ulimits for containers (name=soft[:hard])',
+  { flag: 'default-ulimit' },
+  {
     fromText: (text, before = []) => [...before, parseUlimit(text)],
     fromJson(value) {
       if (!isRecord(value)) throw new Refusal('invalid', 'default-ulimits must be an object')
@@ -79,32 +118,48 @@ const ulimits = custom<readonly Ulimit[]>([], 'ulimit', 'Default ulimits for con
         return { Name: name, Soft, Hard }
       })
     },
-  })
+  },
+)
 
 function parseUlimit(text: string): Ulimit {
   const match = /^([a-z]+)=(-?\d+)(?::(-?\d+))?$/.exec(text)
   if (match === null) throw new Refusal('invalid', `invalid ulimit argument: ${text}`)
   const soft = Number(match[2])
-  return { Name: match[1] ?? '', Soft: soft, Hard: match[3] === undefined ? soft : Number(match[3]) }
+  return {
+    Name: match[1] ?? '',
+    Soft: soft,
+    Hard: match[3] === undefined ? soft : Number(match[3]),
+  }
 }
 
 /** An object whose content only dockerd knows. */
 const object = (help: string): Option<Readonly<Record<string, unknown>>> =>
-  custom({}, 'object', help, { only: 'file', noEffect: true }, {
-    fromText: (_text, before = {}) => before,
-    fromJson(value) {
-      if (!isRecord(value)) throw new Refusal('invalid', 'must be an object')
-      return value
+  custom(
+    {},
+    'object',
+    help,
+    { only: 'file', noEffect: true },
+    {
+      fromText: (_text, before = {}) => before,
+      fromJson(value) {
+        if (!isRecord(value)) throw new Refusal('invalid', 'must be an object')
+        return value
+      },
     },
-  })
+  )
 
 const paths = {
   'config-file': string('/etc/portolan/daemon.json', 'Daemon configuration file', { only: 'flag' }),
-  hosts: list('Daemon sockets to listen on: unix://PATH, tcp://HOST:PORT, fd://', { flag: 'host', short: 'H' }),
+  hosts: list('Daemon sockets to listen on: unix://PATH, tcp://HOST:PORT, fd://', {
+    flag: 'host',
+    short: 'H',
+  }),
   group: string('docker', 'Group that may open the unix socket', { short: 'G' }),
   'data-root': string('/var/lib/portolan', 'Folder of images, volumes and state', { short: 'g' }),
   'exec-root': string('/run/portolan', 'Folder of sockets, pid files and network namespaces'),
-  pidfile: string('/run/portolan/portolan.pid', 'File for the process id of the daemon', { short: 'p' }),
+  pidfile: string('/run/portolan/portolan.pid', 'File for the process id of the daemon', {
+    short: 'p',
+  }),
   containerd: string('', 'Socket of a containerd that runs already (default: our own)'),
   'containerd-namespace': string('portolan', 'Namespace of our containers in containerd'),
   'containerd-plugins-namespace': string('', 'Namespace of plugins in containerd', noEffect),
@@ -112,11 +167,18 @@ const paths = {
 
 const process = {
   debug: bool(false, 'Enable debug messages', { short: 'D' }),
-  'log-level': string('info', 'Set the logging level (debug, info, warn, error, fatal)', { short: 'l' }, checkLevel),
+  'log-level': string(
+    'info',
+    'Set the logging level (debug, info, warn, error, fatal)',
+    { short: 'l' },
+    checkLevel,
+  ),
   'log-format': string('text', 'Format of log lines', noEffect),
   'raw-logs': bool(false, 'Log lines without colours', noEffect),
   validate: bool(false, 'Check the configuration and exit', { only: 'flag' }),
-  teardown: bool(false, 'Stop the containers, take everything of ours out of the kernel, exit', { only: 'flag' }),
+  teardown: bool(false, 'Stop the containers, take everything of ours out of the kernel, exit', {
+    only: 'flag',
+  }),
   'live-restore': bool(false, 'Leave containers running when the daemon ends'),
   'shutdown-timeout': int(15, 'Seconds that containers have to stop at shutdown'),
   experimental: bool(false, 'Say that experimental features are on'),
@@ -172,7 +234,11 @@ const networks = {
   'firewall-backend': string('', 'iptables or nftables (default: iptables)', {}, checkBackend),
   'default-address-pools': addressPools,
   'default-network-opts': networkOptions,
-  'host-gateway-ips': list('What host-gateway in --add-host stands for', { flag: 'host-gateway-ip' }, checkIp),
+  'host-gateway-ips': list(
+    'What host-gateway in --add-host stands for',
+    { flag: 'host-gateway-ip' },
+    checkIp,
+  ),
   dns: list('DNS servers', {}, checkIp),
   'dns-opts': list('DNS options', { flag: 'dns-opt' }),
   'dns-search': list('DNS search domains'),
@@ -180,7 +246,10 @@ const networks = {
   'network-diagnostic-port': int(0, 'Port of network diagnostics', noEffect),
   'swarm-default-advertise-addr': string('', 'Address that swarm advertises', noEffect),
   'default-bridge-name': string('docker0', 'Name of the default bridge that the daemon makes'),
-  'firewall-shared-chains': bool(false, 'Another engine has chains of the same names: mark every rule of ours'),
+  'firewall-shared-chains': bool(
+    false,
+    'Another engine has chains of the same names: mark every rule of ours',
+  ),
 }
 
 function checkMtu(value: number): void {
@@ -212,7 +281,9 @@ const containers = {
   'seccomp-profile': string('', 'Path of a seccomp profile'),
   'selinux-enabled': bool(false, 'SELinux labels'),
   'userns-remap': string('', 'User namespaces for containers'),
-  'insecure-registries': list('Registries without TLS or with unknown certificates', { flag: 'insecure-registry' }),
+  'insecure-registries': list('Registries without TLS or with unknown certificates', {
+    flag: 'insecure-registry',
+  }),
   'registry-mirrors': list('Mirrors to pull from first', { flag: 'registry-mirror' }),
 }
 
@@ -224,8 +295,9 @@ type ValueOf<O> = O extends Option<infer T> ? T : never
 export type Values = { readonly [K in OptionKey]: ValueOf<(typeof options)[K]> }
 
 /** The table as rows, for code that treats all options alike. */
-export const optionRows: readonly (readonly [OptionKey, Option<unknown>])[] =
-  Object.entries(options).map(([key, option]) => [toKey(key), option])
+export const optionRows: readonly (readonly [OptionKey, Option<unknown>])[] = Object.entries(
+  options,
+).map(([key, option]) => [toKey(key), option])
 
 function toKey(key: string): OptionKey {
   if (!isOptionKey(key)) throw new Error(`${key} is no option`)

@@ -4,7 +4,11 @@
  * ended again, what was adopted is left as it was.
  */
 import { log } from '../base/log.ts'
-import { connectContainerd, ensureNamespace, type Containerd } from '../containers/containerd/client.ts'
+import {
+  connectContainerd,
+  ensureNamespace,
+  type Containerd,
+} from '../containers/containerd/client.ts'
 import { startContainerd, waitReady, watchForeign } from '../containers/containerd/supervisor.ts'
 import { startKeeper, type KeeperConnection } from '../keeper/connection.ts'
 import { readMark } from '../keeper/launch.ts'
@@ -39,12 +43,17 @@ export async function openProcesses(config: Config, layout: Layout): Promise<Pro
   const mark = readMark(layout.keeper.pidPath)
   const keeperAdopted = mark !== undefined && isAlive(mark)
   const [first, second] = await Promise.allSettled([
-    openContainerd(config, layout), startKeeper(layout.keeper),
+    openContainerd(config, layout),
+    startKeeper(layout.keeper),
   ])
   if (first.status === 'rejected' || second.status === 'rejected') {
     if (first.status === 'fulfilled') await endContainerd(first.value)
     if (second.status === 'fulfilled') await endKeeper(second.value, keeperAdopted)
-    throw first.status === 'rejected' ? first.reason : second.status === 'rejected' ? second.reason : undefined
+    throw first.status === 'rejected'
+      ? first.reason
+      : second.status === 'rejected'
+        ? second.reason
+        : undefined
   }
   const [containerd, keeper] = [first.value, second.value]
   await ensureNamespace(containerd.client)
@@ -109,7 +118,9 @@ async function openForeign(client: Containerd): Promise<ContainerdHandle> {
   return {
     client,
     adopted: true,
-    onBack: (callback) => { watches.push(watchForeign(client, callback)) },
+    onBack: (callback) => {
+      watches.push(watchForeign(client, callback))
+    },
     release,
     stop: async () => release(),
   }

@@ -50,7 +50,9 @@ export function startReconcileLoop(
     const started = performance.now()
     disturbedMeanwhile = false
     running = reconcile()
-      .catch((error: unknown) => log.error('cannot compare with the kernel', { error: messageOf(error) }))
+      .catch((error: unknown) =>
+        log.error('cannot compare with the kernel', { error: messageOf(error) }),
+      )
       .finally(() => {
         running = undefined
         dueMs = Infinity
@@ -65,7 +67,9 @@ export function startReconcileLoop(
   })
   scheduleWithin(intervalMs)
   return {
-    touched() { touchedMs = performance.now() },
+    touched() {
+      touchedMs = performance.now()
+    },
     async stop() {
       stopped = true
       monitor.close()

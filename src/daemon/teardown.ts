@@ -42,7 +42,11 @@ export async function clearKernel({ firewall, forwarding, layout }: KernelOwners
 /** Links that carry our mark; those that the user made and lent us do not. */
 async function removeLinks(): Promise<void> {
   const ours = listLinks(homeNetns()).filter(({ alias }) => alias.startsWith(aliasPrefix))
-  if (ours.length > 0) await deleteLinks(homeNetns(), ours.map(({ name }) => name))
+  if (ours.length > 0)
+    await deleteLinks(
+      homeNetns(),
+      ours.map(({ name }) => name),
+    )
 }
 
 function removeNamespaces(folder: string): void {

@@ -20,6 +20,8 @@ function read(option: string, path: string): Buffer {
   try {
     return readFileSync(path)
   } catch (error) {
-    throw new Refusal('invalid', `could not read --${option} ${path}: ${messageOf(error)}`, { cause: error })
+    throw new Refusal('invalid', `could not read --${option} ${path}: ${messageOf(error)}`, {
+      cause: error,
+    })
   }
 }

@@ -4,8 +4,11 @@ import type { EngineEvent } from '../base/event.ts'
 import { EventLog, passes } from './events.ts'
 
 const event = (part: Partial<EngineEvent> = {}): EngineEvent => ({
-  type: 'container', action: 'start', id: 'abcdef123456',
-  attributes: { name: 'web', image: 'registry:5000/busybox:1.36', tier: 'front' }, ...part,
+  type: 'container',
+  action: 'start',
+  id: 'abcdef123456',
+  attributes: { name: 'web', image: 'registry:5000/busybox:1.36', tier: 'front' },
+  ...part,
 })
 
 test('the last 256 events are kept, each with a later time', () => {
@@ -22,7 +25,9 @@ test('the last 256 events are kept, each with a later time', () => {
 test('a listener that fails disturbs neither the emitter nor the others', () => {
   const events = new EventLog()
   const seen: string[] = []
-  events.subscribe(() => { throw new Error('no') })
+  events.subscribe(() => {
+    throw new Error('no')
+  })
   const stop = events.subscribe(({ action }) => seen.push(action))
   events.emit(event({ action: 'one' }))
   stop()
@@ -31,7 +36,11 @@ test('a listener that fails disturbs neither the emitter nor the others', () => 
   assert.equal(events.listenerCount, 1)
 })
 
-const cases: readonly [Readonly<Record<string, readonly string[]>>, Partial<EngineEvent>, boolean][] = [
+const cases: readonly [
+  Readonly<Record<string, readonly string[]>>,
+  Partial<EngineEvent>,
+  boolean,
+][] = [
   [{}, {}, true],
   [{ type: ['network'] }, {}, false],
   [{ type: ['network', 'container'] }, {}, true],
@@ -50,6 +59,10 @@ const cases: readonly [Readonly<Record<string, readonly string[]>>, Partial<Engi
 
 test('filters choose as Docker does', () => {
   for (const [filters, part, expected] of cases) {
-    assert.equal(passes(event(part), new Map(Object.entries(filters))), expected, JSON.stringify(filters))
+    assert.equal(
+      passes(event(part), new Map(Object.entries(filters))),
+      expected,
+      JSON.stringify(filters),
+    )
   }
 })

@@ -43,15 +43,18 @@ export class EventLog {
 
   /** Kept events of a span; both ends belong to it. */
   past(sinceNs: bigint, untilNs: bigint | undefined): readonly RecordedEvent[] {
-    return this.#kept.filter(({ timeNs }) =>
-      timeNs >= sinceNs && (untilNs === undefined || timeNs <= untilNs))
+    return this.#kept.filter(
+      ({ timeNs }) => timeNs >= sinceNs && (untilNs === undefined || timeNs <= untilNs),
+    )
   }
 
   /** Calls `listener` for each event from now on, until the answered function is called. */
   subscribe(listener: (event: RecordedEvent) => void): () => void {
     const own = (event: RecordedEvent) => listener(event)
     this.#listeners.add(own)
-    return () => { this.#listeners.delete(own) }
+    return () => {
+      this.#listeners.delete(own)
+    }
   }
 
   get listenerCount(): number {
@@ -62,16 +65,28 @@ export class EventLog {
 /** Actions that carry an argument: `exec_start: sh` passes the filter `event=exec_start`. */
 const withArgument = ['health_status', 'exec_create', 'exec_start']
 /** Filters that name an object of a type by id or name, or the beginning of either. */
-const objectTypes = ['container', 'daemon', 'plugin', 'volume', 'network', 'node', 'service', 'secret', 'config']
+const objectTypes = [
+  'container',
+  'daemon',
+  'plugin',
+  'volume',
+  'network',
+  'node',
+  'service',
+  'secret',
+  'config',
+]
 
 /** Whether an event passes; different filters must all agree, one value of each suffices. */
 export function passes(event: EngineEvent, filters: EventFilters): boolean {
   const exact = (key: string, value: string) => filters.get(key)?.includes(value) ?? true
   if (!exact('type', event.type) || !exact('scope', 'local')) return false
-  return passesAction(event, filters.get('event')) &&
+  return (
+    passesAction(event, filters.get('event')) &&
     objectTypes.every((type) => passesObject(event, type, filters.get(type))) &&
     passesImage(event, filters.get('image')) &&
     passesLabels(event, filters.get('label'))
+  )
 }
 
 function passesAction(event: EngineEvent, wanted: readonly string[] | undefined): boolean {
@@ -79,10 +94,16 @@ function passesAction(event: EngineEvent, wanted: readonly string[] | undefined)
   return wanted.some((word) => withArgument.includes(word) && event.action.startsWith(word))
 }
 
-function passesObject(event: EngineEvent, type: string, wanted: readonly string[] | undefined): boolean {
+function passesObject(
+  event: EngineEvent,
+  type: string,
+  wanted: readonly string[] | undefined,
+): boolean {
   if (wanted === undefined) return true
   const name = event.attributes['name'] ?? ''
-  return event.type === type && wanted.some((word) => event.id.startsWith(word) || name.startsWith(word))
+  return (
+    event.type === type && wanted.some((word) => event.id.startsWith(word) || name.startsWith(word))
+  )
 }
 
 function passesImage(event: EngineEvent, wanted: readonly string[] | undefined): boolean {

@@ -44,7 +44,9 @@ export function describeMachine(): Machine {
 function osRelease(): ReadonlyMap<string, string> {
   const text = readOptional('/etc/os-release') || readOptional('/usr/lib/os-release')
   const lines = text.split('\n').map((line) => /^([A-Z_]+)="?(.*?)"?$/.exec(line))
-  return new Map(lines.flatMap((match) => (match === null ? [] : [[match[1] ?? '', match[2] ?? '']])))
+  return new Map(
+    lines.flatMap((match) => (match === null ? [] : [[match[1] ?? '', match[2] ?? '']])),
+  )
 }
 
 /** The file's text, '' when there is none. */

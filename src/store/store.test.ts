@@ -41,7 +41,10 @@ inFolder('what was written is there after opening again', async (path) => {
 inFolder('a change set with one bad document changes nothing', async (path) => {
   const store = openStore(path)
   const things = store.collection('things', asName)
-  await assert.rejects(store.write([put('a', { name: 'one' }), put('b', { name: 5 })]), /not a string/)
+  await assert.rejects(
+    store.write([put('a', { name: 'one' }), put('b', { name: 5 })]),
+    /not a string/,
+  )
   assert.deepEqual(things.all(), [])
   store.close()
 })

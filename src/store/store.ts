@@ -28,7 +28,7 @@ export interface Change {
 export interface Store {
   /** Reads a collection whole; a document that `parse` refuses makes the state unreadable. */
   collection<T>(name: string, parse: (document: unknown) => T): Collection<T>
-  /** Durable, and visible in the collections, when it resolves. Waiting changes share one commit. */
+  /** Durable and visible when it resolves. Changes that wait share one commit. */
   write(changes: readonly Change[]): Promise<void>
   /** Commits what waits and lets go of the file. */
   close(): void
@@ -68,22 +68,27 @@ export function openStore(path: string): Store {
     return new SqliteStore(db, path)
   } catch (error) {
     db?.close()
-    throw error instanceof Refusal ? error : new Refusal('internal', openSentence(path, error), { cause: error })
+    throw error instanceof Refusal
+      ? error
+      : new Refusal('internal', openSentence(path, error), { cause: error })
   }
 }
 
 function openSentence(path: string, error: unknown): string {
   const reason = messageOf(error)
   if (reason.includes('locked')) {
-    return `the state file ${path} is in use by another daemon: stop that one, or choose another --data-root`
+    const advice = 'stop that one, or choose another --data-root'
+    return `the state file ${path} is in use by another daemon: ${advice}`
   }
   if (/not a database|malformed/.test(reason)) return damagedSentence(path, reason)
   return `the state file ${path} cannot be opened: ${reason}`
 }
 
 function damagedSentence(path: string, reason: string): string {
-  return `the state file ${path} is damaged (${reason}): restore it from a backup, or move it ` +
+  return (
+    `the state file ${path} is damaged (${reason}): restore it from a backup, or move it ` +
     'away to start with an empty state'
+  )
 }
 
 function pragma(db: DatabaseSync, name: string): unknown {
@@ -96,13 +101,19 @@ function checkIdentity(db: DatabaseSync, path: string): void {
   const found = pragma(db, 'application_id')
   if (tables?.['count'] === 0 && found === 0) return // made, then killed before the first commit
   if (found !== applicationId) {
-    throw new Refusal('internal', `${path} is not a state file of portolan: ` +
-      'choose another --data-root, or move the file away')
+    throw new Refusal(
+      'internal',
+      `${path} is not a state file of portolan: ` +
+        'choose another --data-root, or move the file away',
+    )
   }
   const version = pragma(db, 'user_version')
   if (typeof version !== 'number' || version > schemaVersion) {
-    throw new Refusal('internal', `the state file ${path} has schema ${String(version)}, this ` +
-      `portolan knows ${schemaVersion}: start the newer portolan that wrote it`)
+    throw new Refusal(
+      'internal',
+      `the state file ${path} has schema ${String(version)}, this ` +
+        `portolan knows ${schemaVersion}: start the newer portolan that wrote it`,
+    )
   }
   const health = pragma(db, 'quick_check')
   if (health !== 'ok') throw new Refusal('internal', damagedSentence(path, String(health)))
@@ -141,14 +152,23 @@ class SqliteStore implements Store {
       try {
         documents.set(String(id), parse(parseExact(String(body))))
       } catch (error) {
-        throw new Refusal('internal', damagedSentence(this.#path, `${name} ${id}: ${messageOf(error)}`),
-          { cause: error })
+        throw new Refusal(
+          'internal',
+          damagedSentence(this.#path, `${name} ${id}: ${messageOf(error)}`),
+          { cause: error },
+        )
       }
     }
     this.#mirrors.set(name, {
-      set: (id, document) => { documents.set(id, parse(document)) },
-      delete: (id) => { documents.delete(id) },
-      check: (document) => { parse(document) },
+      set: (id, document) => {
+        documents.set(id, parse(document))
+      },
+      delete: (id) => {
+        documents.delete(id)
+      },
+      check: (document) => {
+        parse(document)
+      },
     })
     return { get: (id) => documents.get(id), all: () => [...documents.values()] }
   }
@@ -157,7 +177,10 @@ class SqliteStore implements Store {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw new Refusal('unavailable', 'the daemon is shutting down')
       if (this.#waiting.length >= waitingMax) {
-        throw new Refusal('unavailable', `${waitingMax} changes wait for the disk already: try again later`)
+        throw new Refusal(
+          'unavailable',
+          `${waitingMax} changes wait for the disk already: try again later`,
+        )
       }
       const rendered = changes.map((change) => ({ change, body: this.#render(change) }))
       // setImmediate: whatever this turn of the event loop still asks for shares the commit.
@@ -200,8 +223,10 @@ class SqliteStore implements Store {
   }
 
   #apply(batch: readonly Waiting[]): void {
-    const put = this.#db.prepare('INSERT INTO document VALUES (?, ?, ?) ' +
-      'ON CONFLICT (collection, id) DO UPDATE SET body = excluded.body')
+    const put = this.#db.prepare(
+      'INSERT INTO document VALUES (?, ?, ?) ' +
+        'ON CONFLICT (collection, id) DO UPDATE SET body = excluded.body',
+    )
     const remove = this.#db.prepare('DELETE FROM document WHERE collection = ? AND id = ?')
     this.#db.exec('BEGIN IMMEDIATE')
     try {
