@@ -67,7 +67,7 @@ export class SandboxDns {
       opened.push(tcp.fd)
       this.ports = { udp: this.#udp.port, tcp: tcp.port }
       nft(ns, redirectTable(this.ports))
-      this.#watch = watchReadable(this.#udp.fd, () => this.#readable())
+      this.#watch = watchReadable(this.#udp.fd, () => survive(() => this.#readable()))
       this.#server = createServer((connection) => this.#serve(connection))
       this.#server.maxConnections = connectionsMax
       this.#server.on('error', (error) => log.warn('name server', { error: messageOf(error) }))
@@ -117,10 +117,11 @@ export class SandboxDns {
         if (outcome.kind !== 'forward') continue
         const { query } = outcome
         const to = Buffer.from(from)
-        void this.#forwarder.forward(Buffer.from(data), query, 'udp').then((answer) => {
+        const forwarded = this.#forwarder.forward(Buffer.from(data), query, 'udp')
+        void forwarded.then((answer) => {
           const fits = answer.length <= query.udpBytesMax
           this.#send([{ data: fits ? answer : truncateAnswer(answer), to }])
-        })
+        }, complain)
       }
       this.#send(answers)
       if (received.length < batchSize) return
@@ -151,7 +152,8 @@ export class SandboxDns {
       waiting = waiting.length === 0 ? chunk : Buffer.concat([waiting, chunk])
       while (waiting.length >= 2 && waiting.length >= 2 + waiting.readUInt16BE(0)) {
         const end = 2 + waiting.readUInt16BE(0)
-        this.#answerTcp(connection, waiting.subarray(2, end))
+        const message = waiting.subarray(2, end)
+        survive(() => this.#answerTcp(connection, message))
         waiting = waiting.subarray(end)
       }
     })
@@ -164,7 +166,10 @@ export class SandboxDns {
     const outcome = this.#resolver.resolve(message, 'tcp')
     if (outcome.kind === 'answer') reply(outcome.message)
     else if (outcome.kind === 'drop') connection.destroy()
-    else void this.#forwarder.forward(Buffer.from(message), outcome.query, 'tcp').then(reply)
+    else {
+      const forwarded = this.#forwarder.forward(Buffer.from(message), outcome.query, 'tcp')
+      void forwarded.then(reply, complain)
+    }
   }
 }
 
@@ -176,6 +181,19 @@ function listen(ns: Netns, protocol: 'udp' | 'tcp', port: number): BoundSocket {
     if (port === 0 || !isKernelError(error, 'EADDRINUSE')) throw error
     return listenIn(ns, { ...options, port: 0 })
   }
+}
+
+/** A packet of one container must never end the process that serves them all. */
+function survive(action: () => void): void {
+  try {
+    action()
+  } catch (error) {
+    complain(error)
+  }
+}
+
+function complain(error: unknown): void {
+  log.error('a query was not answered', { error: messageOf(error) })
 }
 
 /** One transaction; replaces the table of a keeper before this one. */
