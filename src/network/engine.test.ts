@@ -150,7 +150,7 @@ test('sandboxes of a dead daemon are adopted, repaired and swept, what is right 
   assert.deepEqual(await next.engine.plan(), [])
   run('ip link del docker0')
   const plan = await next.engine.plan()
-  assert.ok(plan.includes('ip addr add 172.17.0.1/16 dev docker0'), plan.join('\n'))
+  assert.ok(plan.includes('ip addr add 172.17.0.1/16 brd + dev docker0'), plan.join('\n'))
   await next.engine.reconcile()
   assert.deepEqual(await next.engine.plan(), [])
   const again = await next.engine.open(next.spec({ endpoints }))
