@@ -196,6 +196,38 @@ test('datagrams go and come, each client gets its own answers, flows end with th
   server.close()
 })
 
+test('a port that moves to another container takes no flow or connection along', async () => {
+  const [one, two] = [createSocket('udp4').bind(9000, '127.0.0.1'), createSocket('udp4')]
+  two.bind(9000, '127.0.0.2')
+  await Promise.all([once(one, 'listening'), once(two, 'listening')])
+  one.on('message', (_, from) => one.send('one', from.port, from.address))
+  two.on('message', (_, from) => two.send('two', from.port, from.address))
+  await withHolder(async (holder) => {
+    const client = createSocket('udp4')
+    for (const [containerIp, name] of [['127.0.0.1', 'one'], ['127.0.0.2', 'two']] as const) {
+      await holder.hold('e1', [hold({ protocol: 'udp', containerIp })])
+      client.send('x', 8080, '127.0.0.1')
+      const [answer]: Buffer[] = await once(client, 'message')
+      assert.equal(String(answer), name)
+    }
+    client.close()
+  })
+  one.close()
+  two.close()
+})
+
+test('SCTP is held, or refused where the kernel does not have it', async () => {
+  await withHolder(async (holder) => {
+    const sentence = 'error starting userland proxy: failed to listen on 0.0.0.0:8080: ' +
+      'protocol not supported'
+    try {
+      await holder.hold('e1', [hold({ protocol: 'sctp' })])
+    } catch (error) {
+      refuses(sentence)(error)
+    }
+  })
+})
+
 test('two thousand ports are held and given back in a moment', async () => {
   await withHolder(async (holder) => {
     const before = process.memoryUsage().rss

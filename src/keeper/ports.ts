@@ -58,10 +58,9 @@ export class PortHolder {
       for (const held of opened) this.#close(held)
       throw error
     }
-    const stays = new Set(after.values())
+    const stays = Map.groupBy(ports, (port) => after.get(keyOf(port)))
     for (const held of new Set(before.values())) if (!stays.has(held)) this.#close(held)
-    for (const held of stays) held.holds.clear()
-    for (const port of ports) after.get(keyOf(port))?.holds.set(familyOf(port.hostIp), port)
+    for (const [held, served] of stays) if (held !== undefined) this.#assign(held, served)
     if (after.size === 0) this.#endpoints.delete(endpointId)
     else this.#endpoints.set(endpointId, after)
   }
@@ -82,24 +81,40 @@ export class PortHolder {
     this.#ready.close()
   }
 
+  /** A socket that now stands for something else ends what goes on by it. */
+  #assign(held: Held, ports: readonly PortHold[]): void {
+    const before = [...held.holds.values()].map(targetOf)
+    if (before.some((target) => !ports.some((port) => targetOf(port) === target))) {
+      this.#relayOf(held).forget(held.fd)
+    }
+    held.holds.clear()
+    for (const port of ports) held.holds.set(familyOf(port.hostIp), port)
+  }
+
+  #relayOf({ protocol }: Held): TcpRelay | UdpRelay {
+    return protocol === 'udp' ? this.#udp : this.#tcp
+  }
+
   #open(port: PortHold, twin: PortHold | undefined, all: readonly PortHold[]): Held {
     const both = twin === undefined ? undefined : bindBoth(port)
     const holds = new Map([[familyOf(port.hostIp), port]])
     if (twin !== undefined && both !== undefined) holds.set(familyOf(twin.hostIp), twin)
     const { protocol } = port
     const held: Held = { fd: both ?? bindPort(port, all), protocol, holds }
-    const relay = protocol === 'udp' ? this.#udp : this.#tcp
+    const relay = this.#relayOf(held)
     this.#ready.add(held.fd, () => relay.serve(held.fd, held.holds))
     return held
   }
 
   #close(held: Held): void {
     this.#ready.remove(held.fd)
-    const relay = held.protocol === 'udp' ? this.#udp : this.#tcp
-    relay.forget(held.fd)
+    this.#relayOf(held).forget(held.fd)
     closeFd(held.fd)
   }
 }
+
+const targetOf = ({ hostIp, containerIp, containerPort, relay }: PortHold) =>
+  `${hostIp} ${containerIp} ${containerPort} ${relay}`
 
 const familyOf = (address: string): 4 | 6 => (address.includes(':') ? 6 : 4)
 
