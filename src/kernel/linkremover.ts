@@ -49,7 +49,7 @@ export function deleteLinks(ns: Netns, names: readonly string[]): Promise<void> 
 
 async function deleteNow(ns: Netns, names: readonly string[]): Promise<void> {
   const group = randomInt(scratchGroupFirst, scratchGroupLast)
-  const marks = names.map((name) => changeLinkMessage(name, { group, up: false }))
+  const marks = names.map((name) => changeLinkMessage(name, { group }))
   const outcomes = withRoute(ns, (socket) => socket.send(marks))
   const refused = outcomes.find((outcome) => outcome !== undefined && outcome.code !== 'ENODEV')
   if (refused !== undefined) throw refused
