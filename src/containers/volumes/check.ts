@@ -36,21 +36,6 @@ export function checkVolumeRequest(name: string, { driver, options }: CheckedReq
   checkVolumeOptions(name, options ?? {})
 }
 
-const words: Readonly<Record<string, boolean>> = { 1: true, true: true, 0: false, false: false }
-
-/** A filter with one truth value; `undefined` when it was not given. */
-export function truthFilter(
-  name: string, values: readonly string[] | undefined,
-): boolean | undefined {
-  if (values === undefined || values.length === 0) return undefined
-  const truths = new Set(values.map((value) => words[value.toLowerCase()]))
-  const [truth] = truths
-  if (truths.size !== 1 || truth === undefined) {
-    throw new Refusal('invalid', `invalid filter '${name}=[${values.join(' ')}]'`)
-  }
-  return truth
-}
-
 /** The filter `name`: part of the name, or a regular expression. */
 export function matchesName(name: string, patterns: readonly string[] | undefined): boolean {
   if (patterns === undefined || patterns.length === 0) return true

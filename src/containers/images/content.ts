@@ -1,0 +1,201 @@
+/**
+ * Blobs in containerd's content store, written and read as streams under a lease, so that the
+ * garbage collector leaves them alone until an image refers to them.
+ */
+import { createHash, randomUUID } from 'node:crypto'
+import { create } from '@bufbuild/protobuf'
+import { log } from '../../base/log.ts'
+import { messageOf, Refusal } from '../../base/refusal.ts'
+import { isAlreadyExists, unlessNotFound, type Containerd } from '../containerd/client.ts'
+import { WriteAction, WriteContentRequestSchema } from '../containerd/gen/content_pb.ts'
+import type { WriteContentRequest } from '../containerd/gen/content_pb.ts'
+import { documentBytesMax, type Descriptor } from './documents.ts'
+
+export interface Blob {
+  readonly digest: string
+  readonly size: number
+  /** The first bytes, which tell how it is compressed. */
+  readonly head: Uint8Array
+}
+
+type Labels = Readonly<Record<string, string>>
+
+/** Every message is answered, so few and large ones; the server takes up to 16 MiB. */
+const messageBytes = 1024 * 1024
+const headBytes = 6
+
+export class ContentStore {
+  readonly containerd: Containerd
+  readonly #headers: Labels
+
+  /** @param lease '' for reading only */
+  constructor(containerd: Containerd, lease: string) {
+    this.containerd = containerd
+    this.#headers = lease === '' ? {} : { 'containerd-lease': lease }
+  }
+
+  /** For calls on other services that make something that must not be collected yet. */
+  get options(): { readonly headers: Labels } {
+    return { headers: this.#headers }
+  }
+
+  async has(digest: string): Promise<boolean> {
+    return (await unlessNotFound(this.containerd.content.info({ digest }))) !== undefined
+  }
+
+  /** Writes a stream of unknown length; the digest is ours and checked by containerd. */
+  async write(source: AsyncIterable<Uint8Array>, labels: Labels = {}): Promise<Blob> {
+    const hash = createHash('sha256')
+    let size = 0
+    let head: Uint8Array = new Uint8Array()
+    let digest = ''
+    const ref = `portolan-${randomUUID()}`
+    const requests = async function* (): AsyncGenerator<WriteContentRequest> {
+      for await (const data of inMessages(source)) {
+        if (size === 0) head = Uint8Array.from(data.subarray(0, headBytes))
+        hash.update(data)
+        const offset = BigInt(size)
+        size += data.length
+        yield create(WriteContentRequestSchema, { action: WriteAction.WRITE, ref, offset, data })
+      }
+      digest = `sha256:${hash.digest('hex')}`
+      const end = { action: WriteAction.COMMIT, ref, offset: BigInt(size), total: BigInt(size) }
+      yield create(WriteContentRequestSchema, { ...end, expected: digest, labels: { ...labels } })
+    }
+    try {
+      for await (const answer of this.containerd.content.write(requests(), this.options)) {
+        if (answer.digest !== '' && answer.action === WriteAction.COMMIT) digest = answer.digest
+      }
+    } catch (error) {
+      if (!isAlreadyExists(error)) {
+        await this.abort(ref)
+        throw error
+      }
+      await this.label(digest, labels)
+    }
+    return { digest, size, head }
+  }
+
+  /** Small documents: manifests and configurations. */
+  async writeBytes(bytes: Uint8Array, labels: Labels = {}): Promise<Blob> {
+    return this.write((async function* () { yield bytes })(), labels)
+  }
+
+  /** How much of an interrupted download is there; 0 when nothing. */
+  async resumeOffset(ref: string, expected: Descriptor): Promise<number> {
+    const stat = create(WriteContentRequestSchema, {
+      action: WriteAction.STAT, ref, total: BigInt(expected.size), expected: expected.digest,
+    })
+    const requests = async function* () { yield stat }
+    for await (const answer of this.containerd.content.write(requests(), this.options)) {
+      return Number(answer.offset)
+    }
+    return 0
+  }
+
+  /** Writes the rest of a blob whose digest is known, from `offset` on; containerd checks it. */
+  async writeKnown(
+    ref: string, expected: Descriptor, offset: number, source: AsyncIterable<Uint8Array>,
+  ): Promise<void> {
+    const { digest } = expected
+    const total = BigInt(expected.size)
+    let at = offset
+    const common = { ref, total, expected: digest }
+    const requests = async function* (): AsyncGenerator<WriteContentRequest> {
+      for await (const data of inMessages(source)) {
+        const message = { action: WriteAction.WRITE, ...common, offset: BigInt(at), data }
+        at += data.length
+        yield create(WriteContentRequestSchema, message)
+      }
+      const commit = { action: WriteAction.COMMIT, ...common, offset: BigInt(at) }
+      yield create(WriteContentRequestSchema, commit)
+    }
+    try {
+      for await (const answer of this.containerd.content.write(requests(), this.options)) {
+        if (answer.action === WriteAction.COMMIT) return
+      }
+    } catch (error) {
+      if (!isAlreadyExists(error)) throw error
+    }
+  }
+
+  /** Forgets a write that was begun. */
+  async abort(ref: string): Promise<void> {
+    await unlessNotFound(this.containerd.content.abort({ ref }))
+  }
+
+  /** Adds labels to a blob that is there. */
+  async label(digest: string, labels: Labels): Promise<void> {
+    const paths = Object.keys(labels).map((key) => `labels.${key}`)
+    if (paths.length === 0) return
+    const info = { digest, labels: { ...labels } }
+    await this.containerd.content.update({ info, updateMask: { paths } }, this.options)
+  }
+
+  /** The blob in pieces. */
+  async *read(digest: string): AsyncGenerator<Uint8Array> {
+    for await (const piece of this.containerd.content.read({ digest })) yield piece.data
+  }
+
+  /** A small blob whole; refuses one that is too large to be a document. */
+  async readBytes(digest: string): Promise<Buffer> {
+    const pieces: Uint8Array[] = []
+    let size = 0
+    for await (const piece of this.read(digest)) {
+      size += piece.length
+      if (size > documentBytesMax) {
+        throw new Refusal('invalid', `invalid image: ${digest} is too large for a document`)
+      }
+      pieces.push(piece)
+    }
+    return Buffer.concat(pieces)
+  }
+}
+
+/** Pieces of any size as messages of about `messageBytes`. */
+async function* inMessages(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let waiting: Uint8Array[] = []
+  let size = 0
+  for await (const piece of source) {
+    for (let at = 0; at < piece.length; at += messageBytes) {
+      const part = piece.subarray(at, at + messageBytes)
+      if (size + part.length > messageBytes) {
+        yield Buffer.concat(waiting)
+        waiting = []
+        size = 0
+      }
+      waiting.push(part)
+      size += part.length
+    }
+  }
+  if (size > 0) yield Buffer.concat(waiting)
+}
+
+/** A lease for the time of `work`; what it made and nothing refers to is collected afterwards. */
+export async function withLease<T>(
+  containerd: Containerd, work: (content: ContentStore) => Promise<T>,
+): Promise<T> {
+  const expires = new Date(Date.now() + leaseHours * 3_600_000).toISOString()
+  const labels = { [leaseLabel]: 'yes', 'containerd.io/gc.expire': expires.replace(/\.\d+Z$/, 'Z') }
+  const id = `portolan-${randomUUID()}`
+  await containerd.leases.create({ id, labels })
+  try {
+    return await work(new ContentStore(containerd, id))
+  } finally {
+    try {
+      await containerd.leases.delete({ id })
+    } catch (error) {
+      log.warn('a lease of image work stays until it expires', { lease: id, why: messageOf(error) })
+    }
+  }
+}
+
+/** Leases of a daemon that was killed in the middle. */
+export async function dropStaleLeases(containerd: Containerd): Promise<void> {
+  const { leases } = await containerd.leases.list({ filters: [`labels."${leaseLabel}"==yes`] })
+  for (const { id } of leases) await unlessNotFound(containerd.leases.delete({ id }))
+}
+
+const leaseLabel = 'portolan.images'
+/** Longer than the slowest pull; after a crash the next start deletes it anyway. */
+const leaseHours = 24

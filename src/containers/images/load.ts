@@ -1,0 +1,179 @@
+/**
+ * `docker load`: images from a tar file, in docker-save format (of any age) or as OCI layout.
+ *
+ * The tar is read once, as a stream; its files go into the content store as they come and are put
+ * together at the end. Nothing is written to disk besides, so no name in the tar can do harm.
+ */
+import { posix } from 'node:path'
+import type { Readable } from 'node:stream'
+import { extract, type Header } from 'tar-stream'
+import { messageOf, Refusal } from '../../base/refusal.ts'
+import { isObject } from '../shape.ts'
+import type { Catalogue, Image } from './catalogue.ts'
+import type { Blob, ContentStore } from './content.ts'
+import {
+  documentBytesMax, isIndex, parseDocument, parseImageConfig, parseIndex, parseManifest,
+  type Descriptor, type Manifest,
+} from './documents.ts'
+import { decompressed } from './compression.ts'
+import { layerMediaType } from './layers.ts'
+import { machinePlatform, pickPlatform } from './platform.ts'
+import { canonicalName, digestPattern, parseReference } from './reference.ts'
+import { nameImage, unpackImage, writeManifest } from './store-image.ts'
+
+export interface Loaded {
+  readonly image: Image
+  /** As in the tar; none for an image without a name. */
+  readonly names: readonly string[]
+}
+
+interface Archive {
+  readonly blobs: ReadonlyMap<string, Blob>
+  /** Name → what it points to. */
+  readonly links: ReadonlyMap<string, string>
+  /** The documents at the top, by name. */
+  readonly documents: ReadonlyMap<string, string>
+}
+
+const topDocuments = ['manifest.json', 'index.json', 'oci-layout', 'repositories']
+/** Files of old engines that say nothing that the others do not. */
+const unneeded = ['VERSION', 'json']
+/** More files than any image tar has; a bound on what a hostile one makes us remember. */
+const filesMax = 65_536
+const linksMax = 8
+
+/** Writes every file of the tar into the content store. */
+export async function readArchive(source: Readable, content: ContentStore): Promise<Archive> {
+  const blobs = new Map<string, Blob>()
+  const links = new Map<string, string>()
+  const documents = new Map<string, string>()
+  try {
+    const tar = (await decompressed(source)).pipe(extract())
+    source.on('error', (error) => tar.destroy(error))
+    for await (const entry of tar) {
+      const { header } = entry
+      const name = posix.normalize(header.name).replace(/^\/+/, '')
+      if (blobs.size + links.size > filesMax) throw new Refusal('invalid', 'the tar has too many files')
+      if (isLink(header)) {
+        const base = header.type === 'symlink' ? posix.dirname(name) : ''
+        links.set(name, posix.normalize(posix.join(base, header.linkname)))
+      } else if (header.type === 'file' || header.type === 'contiguous-file') {
+        if (topDocuments.includes(name)) documents.set(name, await textOf(bytesOf(entry), header))
+        else if (!unneeded.includes(posix.basename(name))) blobs.set(name, await content.write(bytesOf(entry)))
+      }
+      entry.resume()
+    }
+  } catch (error) {
+    if (error instanceof Refusal) throw error
+    throw new Refusal('invalid', `the tar cannot be read: ${messageOf(error)}`, { cause: error })
+  }
+  return { blobs, links, documents }
+}
+
+async function* bytesOf(entry: AsyncIterable<unknown>): AsyncGenerator<Uint8Array> {
+  for await (const piece of entry) if (piece instanceof Uint8Array) yield piece
+}
+
+const isLink = ({ type }: Header): boolean => type === 'symlink' || type === 'link'
+
+async function textOf(entry: AsyncIterable<Uint8Array>, header: Header): Promise<string> {
+  if (header.size > documentBytesMax) {
+    throw new Refusal('invalid', `invalid image: ${header.name} is too large`)
+  }
+  const pieces: Uint8Array[] = []
+  for await (const piece of entry) pieces.push(piece)
+  return Buffer.concat(pieces).toString('utf8')
+}
+
+/** The file of that name, through links: old engines link equal layers to each other. */
+function blobAt(archive: Archive, name: string): Blob {
+  let at = posix.normalize(name)
+  for (let followed = 0; followed < linksMax; followed++) {
+    const blob = archive.blobs.get(at)
+    if (blob !== undefined) return blob
+    const next = archive.links.get(at)
+    if (next === undefined) break
+    at = next
+  }
+  throw new Refusal('invalid', `invalid image: the tar has no file ${name}`)
+}
+
+/** Makes the images that the tar describes. */
+export async function loadArchive(
+  archive: Archive, catalogue: Catalogue, content: ContentStore,
+): Promise<readonly Loaded[]> {
+  const manifest = archive.documents.get('manifest.json')
+  if (manifest !== undefined) return loadDocker(manifest, archive, catalogue, content)
+  const index = archive.documents.get('index.json')
+  if (index !== undefined) return loadLayout(index, catalogue, content)
+  throw new Refusal('invalid', archive.documents.has('repositories')
+    ? 'the tar is in the format of engines before 1.10: load it there and save it again'
+    : 'invalid archive: does not contain a manifest.json')
+}
+
+async function loadDocker(
+  text: string, archive: Archive, catalogue: Catalogue, content: ContentStore,
+): Promise<readonly Loaded[]> {
+  const { entries } = parseDocument(`{"entries":${text}}`, 'manifest.json')
+  if (!Array.isArray(entries)) throw new Refusal('invalid', 'invalid image: manifest.json is not a list')
+  const loaded: Loaded[] = []
+  for (const entry of entries.filter(isObject)) {
+    const names = stringList(entry['RepoTags'])
+    const long = names.map((name) => canonicalName(parseReference(name)))
+    const config = blobAt(archive, String(entry['Config']))
+    const layers = stringList(entry['Layers']).map((name) => {
+      const { digest, size, head } = blobAt(archive, name)
+      return { mediaType: layerMediaType(head), digest, size }
+    })
+    const described = {
+      mediaType: 'application/vnd.oci.image.config.v1+json', digest: config.digest, size: config.size,
+    }
+    const { target, manifest } = await writeManifest(content, described, layers)
+    loaded.push(await finish(catalogue, content, target, manifest, long, names))
+  }
+  return loaded
+}
+
+async function loadLayout(
+  text: string, catalogue: Catalogue, content: ContentStore,
+): Promise<readonly Loaded[]> {
+  const loaded: Loaded[] = []
+  for (const entry of parseIndex(parseDocument(text, 'index.json')).entries) {
+    const target = await manifestOf(entry, content)
+    const manifest = parseManifest(await documentOf(target, content))
+    const full = entry.annotations['io.containerd.image.name']
+    const short = entry.annotations['org.opencontainers.image.ref.name'] ?? ''
+    const name = full ?? (/[/:]/.test(short) ? short : '')
+    const names = name === '' ? [] : [name]
+    const long = names.map((each) => canonicalName(parseReference(each)))
+    loaded.push(await finish(catalogue, content, target, manifest, long, names))
+  }
+  return loaded
+}
+
+async function manifestOf(entry: Descriptor, content: ContentStore): Promise<Descriptor> {
+  const document = await documentOf(entry, content)
+  if (!isIndex(document)) return entry
+  const { mediaType, digest, size } = pickPlatform(parseIndex(document), machinePlatform())
+  return { mediaType, digest, size }
+}
+
+async function documentOf({ digest }: Descriptor, content: ContentStore) {
+  if (!digestPattern.test(digest) || !(await content.has(digest))) {
+    throw new Refusal('invalid', `invalid image: the tar has no blob ${digest}`)
+  }
+  return parseDocument(await content.readBytes(digest), digest)
+}
+
+async function finish(
+  catalogue: Catalogue, content: ContentStore, target: Descriptor, manifest: Manifest,
+  long: readonly string[], names: readonly string[],
+): Promise<Loaded> {
+  const config = parseImageConfig(parseDocument(await content.readBytes(manifest.config.digest), 'config'))
+  await unpackImage(content, target, manifest, config)
+  return { image: await nameImage(catalogue, content, target, long), names }
+}
+
+function stringList(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : []
+}
