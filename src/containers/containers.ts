@@ -5,27 +5,44 @@
  * daemon start, with the restoration of networks between them.
  */
 import { setMaxListeners } from 'node:events'
+import type { Duplex, Readable, Writable } from 'node:stream'
 import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import type { EndpointSpec } from '../network/model.ts'
+import {
+  readArchive, statPath, writeArchive, type PathStat, type WriteOptions,
+} from './archive.ts'
+import { attachContainer, checkAttach, type AttachRequest } from './attach.ts'
+import { changesOf, type Change } from './changes.ts'
 import { connectNetwork, disconnectNetwork } from './connect.ts'
 import type { CreateRequest, EndpointSettings, UpdateRequest } from './config.ts'
 import { createContainer, type CreateOptions, type Created } from './create.ts'
+import type { ExecSpec } from './exec-record.ts'
+import {
+  checkExecStart, createExec, findExec, inspectExec, resize, resizeExec, startExec, type ExecStart,
+} from './exec.ts'
+import { exportContainer } from './export.ts'
 import { inspectContainer, type InspectOptions } from './inspect.ts'
 import { listContainers, type ListOptions } from './list.ts'
+import { checkLogs, streamLogs, type LogRequest } from './logs.ts'
 import { watchOom } from './oom.ts'
+import { pruneContainers, type PrunedContainers } from './prune.ts'
 import { hasProcess, isRunning } from './record.ts'
 import { Registry, type Container, type WaitCondition, type WaitResult } from './registry.ts'
 import { removeContainer, removeLink, removeNow, type RemoveOptions } from './remove.ts'
 import { renameContainer } from './rename.ts'
 import { Restoration } from './restore.ts'
 import type { Context, Rooms } from './rooms.ts'
+import { statsOf, type StatsOptions } from './stats.ts'
 import { checkStartable, startContainer } from './start.ts'
 import {
   killContainer, pauseContainer, restartContainer, stopContainer, unpauseContainer,
   type StopOptions,
 } from './stop.ts'
+import { topContainer, type TopView } from './top.ts'
 import { updateContainer } from './update.ts'
+
+export type { PathStat } from './archive.ts'
 
 /** Running containers stop together, but not more at once than the machine can end. */
 const stopsAtOnceMax = 32
@@ -144,6 +161,89 @@ export class Containers {
     return listContainers(this.context, options)
   }
 
+  /** Refuses before the connection is taken over. */
+  checkAttach(idOrName: string, request: AttachRequest): { readonly tty: boolean } {
+    const container = this.find(idOrName)
+    checkAttach(container, request)
+    return { tty: container.record.config.Tty }
+  }
+
+  attach(idOrName: string, request: AttachRequest, client: Duplex): Promise<void> {
+    return attachContainer(this.context, this.find(idOrName), request, client)
+  }
+
+  checkLogs(idOrName: string, request: LogRequest): { readonly tty: boolean } {
+    const container = this.find(idOrName)
+    checkLogs(container, request)
+    return { tty: container.record.config.Tty }
+  }
+
+  logs(idOrName: string, request: LogRequest, client: Writable): Promise<void> {
+    return streamLogs(this.context, this.find(idOrName), request, client)
+  }
+
+  async resize(idOrName: string, height: number, width: number): Promise<void> {
+    const container = this.find(idOrName)
+    if (!hasProcess(container.record.state.status)) {
+      throw new Refusal('conflict', `container ${container.id} is not running`)
+    }
+    await resize(this.context, container, '', height, width)
+  }
+
+  top(idOrName: string, psArgs: string): Promise<TopView> {
+    return topContainer(this.context, this.find(idOrName), psArgs)
+  }
+
+  stats(idOrName: string, options: StatsOptions, signal: AbortSignal): AsyncIterable<object> {
+    return statsOf(this.context, this.find(idOrName), options, signal)
+  }
+
+  changes(idOrName: string): Promise<readonly Change[] | null> {
+    return changesOf(this.context, this.find(idOrName))
+  }
+
+  export(idOrName: string, sink: Writable): Promise<void> {
+    return exportContainer(this.context, this.find(idOrName), sink)
+  }
+
+  statPath(idOrName: string, path: string): Promise<PathStat> {
+    return statPath(this.context, this.find(idOrName), path)
+  }
+
+  readArchive(idOrName: string, path: string, ready: (stat: PathStat) => Writable): Promise<void> {
+    return readArchive(this.context, this.find(idOrName), path, ready)
+  }
+
+  writeArchive(idOrName: string, path: string, source: Readable, options: WriteOptions): Promise<void> {
+    return writeArchive(this.context, this.find(idOrName), path, source, options)
+  }
+
+  prune(filters: ReadonlyMap<string, readonly string[]>): Promise<PrunedContainers> {
+    return pruneContainers(this.context, filters)
+  }
+
+  createExec(idOrName: string, spec: ExecSpec): string {
+    return createExec(this.context, this.find(idOrName), spec)
+  }
+
+  checkExecStart(execId: string): { readonly tty: boolean } {
+    const found = findExec(this.context, execId)
+    checkExecStart(found)
+    return { tty: found.exec.spec.tty }
+  }
+
+  startExec(execId: string, start: ExecStart): Promise<void> {
+    return startExec(this.context, findExec(this.context, execId), start)
+  }
+
+  resizeExec(execId: string, height: number, width: number): Promise<void> {
+    return resizeExec(this.context, findExec(this.context, execId), height, width)
+  }
+
+  inspectExec(execId: string): object {
+    return inspectExec(findExec(this.context, execId))
+  }
+
   /** For networks: an unknown network is refused before an unknown container. */
   connectNetwork(idOrName: string, spec: EndpointSpec, settings: EndpointSettings): Promise<void> {
     const container = this.find(idOrName)
@@ -161,6 +261,13 @@ export class Containers {
       return
     }
     await disconnectNetwork(this.context, container, network, force)
+  }
+
+  /** For images: who was made from one. */
+  usersOf(imageId: string): readonly { readonly containerId: string; readonly running: boolean }[] {
+    return this.context.registry.all()
+      .filter(({ record }) => record.imageId === imageId)
+      .map(({ id, record }) => ({ containerId: id, running: isRunning(record.state.status) }))
   }
 
   /** For /info. */

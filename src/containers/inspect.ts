@@ -100,6 +100,6 @@ export async function sizesOf(
 ): Promise<{ readonly SizeRw: number; readonly SizeRootFs: number }> {
   const usage = await context.containerd.snapshots.usage({ snapshotter, key: container.id })
   const own = Number(usage.size)
-  const image = context.images.list().find(({ id }) => id === container.record.imageId)
+  const image = context.images.catalogue.get(container.record.imageId)
   return { SizeRw: own, SizeRootFs: own + (image?.size ?? 0) }
 }

@@ -1,0 +1,135 @@
+/**
+ * docker cp: stat, tar out, tar in. Paths are resolved inside the container's root; no link in it,
+ * and no name in the archive, leads out of it.
+ */
+import { basename, posix } from 'node:path'
+import { lstatSync } from 'node:fs'
+import type { Readable, Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { Refusal, messageOf } from '../base/refusal.ts'
+import { formatTime } from './time.ts'
+import { openPlace, withPlace, type Root } from './rooted-path.ts'
+import { withRootfs } from './rootfs.ts'
+import type { Container } from './registry.ts'
+import type { Context } from './rooms.ts'
+import { bytesOf, goMode, newPack, packTree } from './tree.ts'
+import { unpack } from './unpack.ts'
+import { lookUpUser } from './user.ts'
+
+export interface PathStat {
+  readonly name: string
+  readonly size: number
+  readonly mode: number
+  readonly mtime: string
+  readonly linkTarget: string
+}
+
+const wantsFolder = (path: string): boolean => /\/\.?$/.test(path)
+
+const notThere = (container: Container, path: string) =>
+  new Refusal('notFound', `Could not find the file ${path} in container ${container.id}`)
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : ''
+}
+
+/** HEAD archive. */
+export function statPath(context: Context, container: Container, path: string): Promise<PathStat> {
+  checkPath(path)
+  return withRootfs(context, container, async (root) => statInside(root, container, path))
+}
+
+function checkPath(path: string): void {
+  if (path === '') throw new Refusal('invalid', 'bad parameter: path cannot be empty')
+}
+
+function statInside(root: Root, container: Container, path: string): PathStat {
+  return inside(container, path, () => withPlace(root, path, wantsFolder(path), (place) => {
+    if (!place.exists) throw notThere(container, path)
+    const stat = lstatSync(place.path, { bigint: true })
+    return {
+      name: path === '/' ? '/' : wantsFolder(path) && path.endsWith('.') ? '.' : basename(path),
+      size: Number(stat.size),
+      mode: goMode(stat),
+      mtime: formatTime(stat.mtimeNs),
+      linkTarget: stat.isSymbolicLink() ? linkTarget(root, path) : '',
+    }
+  }))
+}
+
+/** Where a link ends, as seen inside. */
+function linkTarget(root: Root, path: string): string {
+  try {
+    return withPlace(root, path, true, (place) => place.inside)
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error
+    return path
+  }
+}
+
+/** Missing things become Docker's 404. */
+function inside<T>(container: Container, path: string, section: () => T): T {
+  try {
+    return section()
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(error))) throw notThere(container, path)
+    throw error
+  }
+}
+
+/** GET archive: `ready` is told the stat before the first byte. */
+export async function readArchive(
+  context: Context, container: Container, path: string, ready: (stat: PathStat) => Writable,
+): Promise<void> {
+  checkPath(path)
+  await withRootfs(context, container, async (root) => {
+    const stat = statInside(root, container, path)
+    const place = inside(container, path, () => openPlace(root, path, wantsFolder(path)))
+    try {
+      const tar = newPack()
+      const name = wantsFolder(path) || path === '/' ? '.' : basename(path)
+      const packed = packTree(tar, place.path, path === '/' ? '' : path.endsWith('/') ? basename(path) : name)
+        .then(() => tar.finalize(), (error: unknown) => tar.destroy(error instanceof Error ? error : new Error(messageOf(error))))
+      await Promise.all([packed, pipeline(bytesOf(tar), ready(stat))])
+    } finally {
+      place.close()
+    }
+  })
+}
+
+export interface WriteOptions {
+  readonly noOverwriteDirNonDir: boolean
+  /** Files belong to the container's user. */
+  readonly copyUidGid: boolean
+}
+
+/** PUT archive. */
+export async function writeArchive(
+  context: Context, container: Container, path: string, source: Readable, options: WriteOptions,
+): Promise<void> {
+  checkPath(path)
+  await withRootfs(context, container, async (root) => {
+    const folder = inside(container, path, () => withPlace(root, path, true, (place) => {
+      if (!place.exists) throw notThere(container, path)
+      if (!lstatSync(place.path).isDirectory()) {
+        throw new Refusal('invalid', 'extraction point is not a directory')
+      }
+      return place.inside
+    }))
+    checkWritable(container, folder)
+    const { User } = container.record.config
+    const owner = options.copyUidGid && User !== '' ? lookUpUser(root, User, []) : undefined
+    await unpack(root, folder, source, { noOverwriteDirNonDir: options.noOverwriteDirNonDir, owner })
+  })
+}
+
+function checkWritable({ record }: Container, folder: string): void {
+  const covers = (destination: string) => folder === destination || folder.startsWith(`${destination}/`)
+  const point = [...record.mounts]
+    .filter((candidate) => covers(posix.normalize(candidate.Destination)))
+    .sort((a, b) => b.Destination.length - a.Destination.length)[0]
+  if (point !== undefined && !point.RW) throw new Refusal('forbidden', 'mounted volume is marked read-only')
+  if (point === undefined && record.hostConfig.ReadonlyRootfs) {
+    throw new Refusal('forbidden', 'container rootfs is marked read-only')
+  }
+}

@@ -1,0 +1,49 @@
+/** docker top: the machine's `ps`, reduced to the processes of the container. */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { Refusal, messageOf } from '../base/refusal.ts'
+import { hasProcess } from './record.ts'
+import type { Container } from './registry.ts'
+import type { Context } from './rooms.ts'
+
+const run = promisify(execFile)
+const psTimeoutMs = 10_000
+
+export interface TopView {
+  readonly Titles: readonly string[]
+  readonly Processes: readonly (readonly string[])[]
+}
+
+export async function topContainer(context: Context, container: Container, psArgs: string): Promise<TopView> {
+  const { status } = container.record.state
+  if (!hasProcess(status)) throw new Refusal('conflict', `container ${container.id} is not running`)
+  const args = (psArgs === '' ? '-ef' : psArgs).split(/\s+/).filter((arg) => arg !== '')
+  if (args.some((arg) => /^-[a-zA-Z]*o[^=]*=/.test(arg) && !/pid/.test(arg))) {
+    throw new Refusal('invalid', "Couldn't find PID field in ps output")
+  }
+  const { processes } = await context.containerd.tasks.listPids({ containerId: container.id })
+  const pids = new Set(processes.map(({ pid }) => pid))
+  let output: string
+  try {
+    // A command line may not fit into a terminal's width; there is no terminal here.
+    output = (await run('ps', args, { timeout: psTimeoutMs, maxBuffer: 64 * 1024 * 1024, env: { ...process.env, COLUMNS: '8192' } })).stdout
+  } catch (error) {
+    throw new Refusal('internal', `error running ps: ${messageOf(error)}`, { cause: error })
+  }
+  return parsePs(output, pids)
+}
+
+function parsePs(output: string, pids: ReadonlySet<number>): TopView {
+  const [head = '', ...lines] = output.split('\n')
+  const Titles = head.trim().split(/\s+/)
+  const pidColumn = Titles.indexOf('PID')
+  if (pidColumn < 0) throw new Refusal('internal', "Couldn't find PID field in ps output")
+  const Processes: string[][] = []
+  for (const line of lines) {
+    const fields = line.trim().split(/\s+/)
+    if (!pids.has(Number(fields[pidColumn]))) continue
+    const last = Titles.length - 1
+    Processes.push([...fields.slice(0, last), fields.slice(last).join(' ')])
+  }
+  return { Titles, Processes }
+}
