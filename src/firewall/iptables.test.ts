@@ -140,7 +140,7 @@ test('the layout of Docker 28 stands line by line for two bridges and one port',
   assert.deepEqual(await writer.plan(), [])
 })
 
-test('a change reads nothing and is one restore; taking it back leaves what was there', async () => {
+test('a change reads nothing and is one restore; taking it back leaves nothing', async () => {
   flush()
   const { writer, access } = await open()
   const base = shell('iptables-save | grep -v "^#" | sed "s/\\[.*//"')
@@ -222,7 +222,7 @@ test('what an earlier life has left is kept until it is known who uses it', asyn
   assert.ok(listing('nat').join().includes('172.18.0.2:80'))
 })
 
-test('beside an older engine our rules stand before its closing RETURN, and only ours go', async () => {
+test('beside an older engine ours stand before its closing RETURN, and only ours go', async () => {
   flush()
   shell(`iptables -N DOCKER-ISOLATION-STAGE-1 && iptables -N DOCKER-ISOLATION-STAGE-2
     iptables -N DOCKER && iptables -t nat -N DOCKER
@@ -253,7 +253,8 @@ const variants: [string, Partial<FirewallSettings>, Partial<BridgeIntent>, reado
     `-A PREROUTING -d 127.0.0.0/8 -i ${br} -j DROP`,
   ]],
   ['icc=false', {}, { icc: false }, [
-    `-A DOCKER-FORWARD -i ${br} -o ${br} -j DROP`, `-A DOCKER-FORWARD -i ${br} ! -o ${br} -j ACCEPT`,
+    `-A DOCKER-FORWARD -i ${br} -o ${br} -j DROP`,
+    `-A DOCKER-FORWARD -i ${br} ! -o ${br} -j ACCEPT`,
   ]],
   ['internal', {}, { internal: true }, [
     `-A DOCKER-ISOLATION-STAGE-1 ! -d 172.18.0.0/16 -i ${br} -j DROP`,
@@ -272,7 +273,9 @@ const variants: [string, Partial<FirewallSettings>, Partial<BridgeIntent>, reado
   ['shared chains', { sharedChains: true }, {}, [
     `-A DOCKER-BRIDGE -o ${br} -m comment --comment portolan -j DOCKER`,
   ]],
-  ['IPv6', {}, { families: [{ family: 6, subnet: 'fd00::/64', gateway: 'fd00::1', mode: 'nat' }] }, []],
+  ['IPv6', {}, {
+    families: [{ family: 6, subnet: 'fd00::/64', gateway: 'fd00::1', mode: 'nat' }],
+  }, []],
 ]
 for (const mode of ['routed', 'nat-unprotected', 'isolated'] as const) {
   const net = { family: 4, subnet: '172.18.0.0/16', gateway: '172.18.0.1', mode } as const
@@ -290,13 +293,14 @@ for (const [name, set, intent, expected] of variants) {
     const net = bridge(intent)
     const mode = net.families[0]?.mode ?? 'nat'
     const v6 = net.families[0]?.family === 6
-    const common = { mode, ...(v6 ? { family: 6, containerIp: 'fd00::2', hostIp: '::' } as const : {}) }
+    const six = { family: 6, containerIp: 'fd00::2', hostIp: '::' } as const
+    const common = { mode, ...(v6 ? six : {}) }
     await writer.setBridge(net)
     if (!net.internal && mode !== 'isolated') {
       await writer.setEndpoint('e1', [
         port(common), port({ ...common, hostPort: 5000, containerPort: 6000, count: 100 }),
         port({ ...common, protocol: 'udp' }), port({ ...common, protocol: 'sctp' }),
-        port({ ...common, hostIp: v6 ? '::1' : '127.0.0.1', hostPort: 99 }),
+        port({ ...common, hostIp: v6 ? '0:0::1' : '127.0.0.1', hostPort: 99 }),
       ], [{ bridge: br, parentIp: '172.18.0.3', childIp: '172.18.0.2', protocol: 'tcp', port: 80 }])
     }
     assert.deepEqual(await writer.plan(), [])
@@ -327,7 +331,8 @@ test('one bad request fails alone and leaves nothing behind', async () => {
   flush()
   const { writer } = await open()
   await writer.setBridge(bridge())
-  const bad = writer.setEndpoint('bad', [port({ containerIp: '1.2.3.4.5' }), port({ hostPort: 1 })], [])
+  const ports = [port({ containerIp: '1.2.3.4.5' }), port({ hostPort: 1 })]
+  const bad = writer.setEndpoint('bad', ports, [])
   const good = writer.setEndpoint('good', [port({ hostPort: 82 })], [])
   await assert.rejects(bad)
   await good

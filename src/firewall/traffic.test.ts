@@ -89,7 +89,8 @@ type Check = readonly [from: string, host: string, port: number, seenAs: string,
 
 /** What is expected of connections; '' = not reached. All at once: failing takes time. */
 async function expect(name: string, checks: readonly Check[]): Promise<void> {
-  const answers = await Promise.all(checks.map(async ([from, host, port, , udp]) => ask(from, host, port, udp)))
+  const asked = checks.map(([from, host, port, , udp]) => ask(from, host, port, udp))
+  const answers = await Promise.all(asked)
   checks.forEach(([from, host, port, seenAs], i) => {
     const what = `${name}: ${from} → ${host} port ${port}`
     assert.equal(answers[i], seenAs, what)
@@ -101,17 +102,20 @@ const settings: FirewallSettings = {
 }
 
 function bridge(name: string, subnet: string, change: Partial<BridgeIntent> = {}): BridgeIntent {
+  const v6 = `fd0${name.slice(-1)}::`
   return {
     networkId: name, bridge: name,
     families: [
       { family: 4, subnet: `172.${subnet}.0.0/16`, gateway: `172.${subnet}.0.1`, mode: 'nat' },
-      { family: 6, subnet: `fd0${name.slice(-1)}::/64`, gateway: `fd0${name.slice(-1)}::1`, mode: 'nat' },
+      { family: 6, subnet: `${v6}/64`, gateway: `${v6}1`, mode: 'nat' },
     ],
     internal: false, icc: true, masquerade: true, trustedInterfaces: [], ...change,
   }
 }
 
-function port(hostPort: number, containerPort: number, change: Partial<PortIntent> = {}): PortIntent {
+function port(
+  hostPort: number, containerPort: number, change: Partial<PortIntent> = {},
+): PortIntent {
   return {
     bridge: br1, family: 4, mode: 'nat', protocol: 'tcp', hostIp: '0.0.0.0', hostPort,
     containerIp: '172.18.0.2', containerPort, count: 1, ...change,
@@ -153,7 +157,9 @@ test('what somebody flushes is put back without being asked', async () => {
   }
 })
 
-function onBoth(name: string, set: Partial<FirewallSettings>, task: (lab: Lab) => Promise<void>): void {
+type Case = (lab: Lab) => Promise<void>
+
+function onBoth(name: string, set: Partial<FirewallSettings>, task: Case): void {
   for (const backend of ['iptables', 'nftables']) {
     test(`${backend}: ${name}`, async () => {
       shell('nft flush ruleset')
@@ -193,7 +199,8 @@ onBoth('who reaches what with a published port, in the words of the reference', 
   const { writer, publish } = lab
   await Promise.all([writer.setBridge(bridge(br1, '18')), writer.setBridge(bridge(br2, '19'))])
   await publish([
-    port(8080, 80), port(8081, 80, { hostIp: '127.0.0.1' }), port(8082, 80, { hostIp: '192.0.2.1' }),
+    port(8080, 80), port(8081, 80, { hostIp: '127.0.0.1' }),
+    port(8082, 80, { hostIp: '192.0.2.1' }),
     port(9000, 80, { count: 2 }), port(80, 80, { hostIp: '192.0.2.1', count: 2 }),
     port(5353, 53, { protocol: 'udp' }),
     port(8080, 80, { family: 6, hostIp: '::', containerIp: 'fd01::2' }),
@@ -205,7 +212,8 @@ onBoth('who reaches what with a published port, in the words of the reference', 
     ['lan', 'fd09::1', 8080, 'fd09::2'],
     ['lan', '192.0.2.1', 8081, ''], ['lan', '192.0.2.1', 9002, ''],
     ['lan', '172.18.0.2', 80, ''], ['lan', '172.18.0.2', 81, ''], ['lan', 'fd01::2', 80, ''],
-    ['c2', '172.18.0.2', 81, '172.18.0.3'], ['d1', '172.18.0.2', 80, ''], ['d1', '172.18.0.2', 81, ''],
+    ['c2', '172.18.0.2', 81, '172.18.0.3'], ['d1', '172.18.0.2', 80, ''],
+    ['d1', '172.18.0.2', 81, ''],
     ['c2', '192.0.2.1', 8080, '172.18.0.1'], ['c1', '192.0.2.1', 8080, '172.18.0.1'],
     ['d1', '192.0.2.1', 8080, '172.18.0.1'], ['d1', '172.18.0.1', 8080, '172.18.0.1'],
     ['d1', '192.0.2.1', 5353, '172.18.0.1', 'UDP'],
@@ -215,10 +223,13 @@ onBoth('who reaches what with a published port, in the words of the reference', 
     ['c1', '192.0.2.2', 80, '192.0.2.1'], ['c1', 'fd09::2', 80, 'fd09::1'],
   ])
   await lab.publish([])
-  await expect('unpublished', [['lan', '192.0.2.1', 8080, ''], ['c2', '172.18.0.2', 80, '172.18.0.3']])
+  await expect('unpublished', [
+    ['lan', '192.0.2.1', 8080, ''], ['c2', '172.18.0.2', 80, '172.18.0.3'],
+  ])
 })
 
-onBoth('an internal network has no way in or out but its own host', {}, async ({ writer, publish }) => {
+onBoth('an internal network has no way in or out but its own host', {}, async (lab) => {
+  const { writer, publish } = lab
   await writer.setBridge(bridge(br1, '18'))
   await writer.setBridge(bridge(br2, '19', { internal: true }))
   await publish([port(8080, 80)])
@@ -229,7 +240,8 @@ onBoth('an internal network has no way in or out but its own host', {}, async ({
   ])
 })
 
-onBoth('without inter-container communication only links are open', {}, async ({ writer, publish }) => {
+onBoth('without inter-container communication only links are open', {}, async (lab) => {
+  const { writer, publish } = lab
   await writer.setBridge(bridge(br1, '18', { icc: false }))
   // Bridged frames pass the firewall only with br_netfilter; a second look is at the rules.
   const links = [{
@@ -244,15 +256,20 @@ onBoth('without inter-container communication only links are open', {}, async ({
   if (shell(`cat ${bridged} 2>/dev/null || true`) === '') return
   shell(`echo 1 > ${bridged}`)
   await expect('icc=false', [
-    ['c2', '172.18.0.2', 80, '172.18.0.3'], ['c2', '172.18.0.2', 81, ''], ['c1', '172.18.0.3', 80, ''],
+    ['c2', '172.18.0.2', 80, '172.18.0.3'], ['c2', '172.18.0.2', 81, ''],
+    ['c1', '172.18.0.3', 80, ''],
   ])
   shell(`echo 0 > ${bridged}`)
 })
 
-onBoth('without the proxy loopback and hairpin are translated', { userlandProxy: false }, async (lab) => {
+const proxyOff = { userlandProxy: false }
+
+onBoth('without the proxy loopback and hairpin are translated', proxyOff, async (lab) => {
   shell(`echo 1 > /proc/sys/net/ipv4/conf/${br1}/route_localnet`)
   await lab.writer.setBridge(bridge(br1, '18'))
-  await lab.publish([port(8080, 80), port(81, 81, { count: 2 }), port(90, 80, { hostIp: '127.0.0.1' })])
+  await lab.publish([
+    port(8080, 80), port(81, 81, { count: 2 }), port(90, 80, { hostIp: '127.0.0.1' }),
+  ])
   await expect('proxy off', [
     ['lan', '192.0.2.1', 8080, '192.0.2.2'], ['c1', '192.0.2.1', 8080, '172.18.0.1'],
     ['c1', '192.0.2.1', 81, '172.18.0.1'], ['host', '127.0.0.1', 8080, '172.18.0.1'],
@@ -260,7 +277,8 @@ onBoth('without the proxy loopback and hairpin are translated', { userlandProxy:
   ])
 })
 
-onBoth('gateway modes, trusted interfaces and masquerade off', {}, async ({ writer, publish }) => {
+onBoth('gateway modes, trusted interfaces and masquerade off', {}, async (lab) => {
+  const { writer, publish } = lab
   const net = (mode: 'nat' | 'routed' | 'nat-unprotected') =>
     ({ family: 4, subnet: '172.18.0.0/16', gateway: '172.18.0.1', mode }) as const
   await writer.setBridge(bridge(br2, '19'))
@@ -279,7 +297,8 @@ onBoth('gateway modes, trusted interfaces and masquerade off', {}, async ({ writ
   await publish([port(8080, 80)])
   await writer.setBridge(bridge(br1, '18', { trustedInterfaces: ['lan0'] }))
   await expect('trusted', [
-    ['lan', '172.18.0.2', 80, '192.0.2.2'], ['lan', '172.18.0.2', 81, ''], ['d1', '172.18.0.2', 80, ''],
+    ['lan', '172.18.0.2', 80, '192.0.2.2'], ['lan', '172.18.0.2', 81, ''],
+    ['d1', '172.18.0.2', 80, ''],
   ])
   await writer.setBridge(bridge(br1, '18', { masquerade: false }))
   await expect('masquerade off', [
@@ -288,7 +307,8 @@ onBoth('gateway modes, trusted interfaces and masquerade off', {}, async ({ writ
   ])
 })
 
-onBoth('a rule in DOCKER-USER takes effect and outlives every change', {}, async ({ writer, publish, dropFor }) => {
+onBoth('a rule in DOCKER-USER takes effect and outlives every change', {}, async (lab) => {
+  const { writer, publish, dropFor } = lab
   await writer.setBridge(bridge(br1, '18'))
   await publish([port(8080, 80)])
   dropFor('lan0')
@@ -301,7 +321,8 @@ onBoth('a rule in DOCKER-USER takes effect and outlives every change', {}, async
   await expect('user', [['lan', '192.0.2.1', 8083, '192.0.2.2']])
 })
 
-onBoth('after a flush nothing opens by the relay, and everything is put back', {}, async ({ writer, publish }) => {
+onBoth('after a flush nothing opens by the relay, and everything is put back', {}, async (lab) => {
+  const { writer, publish } = lab
   await writer.setBridge(bridge(br1, '18'))
   await publish([port(8080, 80), port(8081, 80, { hostIp: '127.0.0.1' })])
   shell('nft flush ruleset')
@@ -311,5 +332,7 @@ onBoth('after a flush nothing opens by the relay, and everything is put back', {
   await expect('repaired', [['lan', '192.0.2.1', 8080, '192.0.2.2'], ['lan', '172.18.0.2', 80, '']])
   shell('nft flush ruleset')
   await writer.setBridge(bridge(br2, '19'))
-  await expect('next change', [['lan', '192.0.2.1', 8080, '192.0.2.2'], ['d1', '192.0.2.2', 80, '192.0.2.1']])
+  await expect('next change', [
+    ['lan', '192.0.2.1', 8080, '192.0.2.2'], ['d1', '192.0.2.2', 80, '192.0.2.1'],
+  ])
 })

@@ -4,6 +4,7 @@
  * Callers get their answer when their rules are in force (or gone). When a merged transaction is
  * refused, its changes are tried one by one, so that one bad request fails alone.
  */
+import { formatAddress, parseAddress } from '../address/ip.ts'
 import { Refusal } from '../base/refusal.ts'
 import type { Backend, ExplainMatch, Unit } from './backend.ts'
 import { Repairer, type WatchFirewall } from './repair.ts'
@@ -53,7 +54,15 @@ export class FirewallWriter implements Firewall {
     links: readonly LinkIntent[],
   ): Promise<void> {
     const empty = ports.length === 0 && links.length === 0
-    const unit = empty ? undefined : ({ kind: 'endpoint', ports, links } as const)
+    const unit = empty ? undefined : ({
+      kind: 'endpoint',
+      ports: ports.map((port) => ({
+        ...port, hostIp: canonical(port.hostIp), containerIp: canonical(port.containerIp),
+      })),
+      links: links.map((link) => ({
+        ...link, parentIp: canonical(link.parentIp), childIp: canonical(link.childIp),
+      })),
+    } as const)
     return this.#change(`endpoint ${endpointId}`, unit)
   }
 
@@ -126,6 +135,12 @@ export class FirewallWriter implements Firewall {
       change.reject(error)
     }
   }
+}
+
+/** As the kernel prints it, so that what is asked for and what is found compare as text. */
+function canonical(address: string): string {
+  const parsed = parseAddress(address)
+  return parsed === undefined ? address : formatAddress(parsed)
 }
 
 /** `--iptables=false`: nothing is ever read or written. */

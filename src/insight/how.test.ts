@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import test from 'node:test'
-import { portolanRoutes } from '../api/portolan.ts'
 import { nftAccess, tableAccess } from '../firewall/access.ts'
 import type { Backend } from '../firewall/backend.ts'
 import { IptablesBackend } from '../firewall/iptables.ts'
@@ -32,8 +31,8 @@ const backends: Readonly<Record<string, () => Backend>> = {
 
 /** What a network engineer would look at, without what differs each time. */
 function picture(enter: string, bridge: string, veth: string, inner: string): string {
-  const addresses = `ip -o -4 addr show dev ${bridge}; ip -o link show ${veth}; ip -d -o link show ${bridge}`
-  const look = `${addresses}; ip route; nft -s list ruleset`
+  const links = `ip -o link show ${veth}; ip -d -o link show ${bridge}`
+  const look = `ip -o -4 addr show dev ${bridge}; ${links}; ip route; nft -s list ruleset`
   const inside = `ip -o -4 addr; ip route; ip -o link show eth0`
   return (shell(`${enter} sh -c '${look}'`) + shell(`nsenter --net=${inner} sh -c '${inside}'`))
     .replace(/^\d+: /gm, '').replace(/link-netns(id)? \S+/g, '')
@@ -53,9 +52,9 @@ for (const [name, make] of Object.entries(backends)) {
     const network = await engine.create(networkSpec({ name: 'localnet' }))
     const sandbox: Sandbox = await engine.open(lab.spec({ endpoints: [endpointSpec('localnet')] }))
     const bridge = `br-${network.id.slice(0, 12)}`
-    const subnet = { family: 4, subnet: '172.18.0.0/16', gateway: '172.18.0.1', mode: 'nat' } as const
     await firewall.setBridge({
-      networkId: network.id, bridge, families: [subnet], internal: false, icc: true,
+      networkId: network.id, bridge, internal: false, icc: true,
+      families: [{ family: 4, subnet: '172.18.0.0/16', gateway: '172.18.0.1', mode: 'nat' }],
       masquerade: true, trustedInterfaces: [],
     })
     await firewall.setEndpoint(sandbox.id, [{
@@ -65,21 +64,21 @@ for (const [name, make] of Object.entries(backends)) {
     const sources = { networks: engine, firewall }
     const lines = await howContainer(sources, 'web', sandbox)
     assert.ok(lines.some((line) => line.startsWith(`brctl addif ${bridge} veth`)), lines.join('\n'))
-    assert.ok((await howNetwork(sources, network)).includes(`ip addr add 172.18.0.1/16 brd + dev ${bridge}`))
+    const gateway = `ip addr add 172.18.0.1/16 brd + dev ${bridge}`
+    assert.ok((await howNetwork(sources, network)).includes(gateway))
 
     const veth = sandbox.endpoints[0]?.hostInterface ?? ''
     const wanted = picture('', bridge, veth, sandbox.netnsPath)
     const copy = `${sandbox.netnsPath}-copy`
     shell('ip netns add clean; ip -n clean link set lo up')
     const script = lines.join('\n').replaceAll(sandbox.netnsPath, copy)
-    execFileSync('nsenter', ['--net=/run/netns/clean', 'sh', '-e'], { input: script, encoding: 'utf8' })
+    execFileSync('nsenter', ['--net=/run/netns/clean', 'sh', '-e'], { input: script })
     const made = picture('nsenter --net=/run/netns/clean', bridge, veth, copy)
-    const alone = (text: string) => text.split('\n').filter((line) => !line.includes('docker0')).join('\n')
+    const alone = (text: string) =>
+      text.split('\n').filter((line) => !line.includes('docker0')).join('\n')
     assert.equal(alone(made), alone(wanted))
     shell(`umount ${copy}; ip netns del clean`)
 
-    const [how] = portolanRoutes({ ...sources, findContainer: () => ({ id: sandbox.spec.containerId, name: 'web' }) })
-    assert.ok(how)
     await firewall.removeAll()
     await engine.close(sandbox.spec.containerId)
     await lab.end()

@@ -57,7 +57,9 @@ export async function howNetwork(
   const links = listLinks(homeNetns())
   const named = options['com.docker.network.bridge.name']
   const link = bridgeOf(links, network.id) ?? links.find((one) => one.name === named)
-  if (link === undefined) return [comment(`network ${name} (${driver}) has no link of its own here`)]
+  if (link === undefined) {
+    return [comment(`network ${name} (${driver}) has no link of its own here`)]
+  }
   return [...(await howBase(sources)), ...(await howBridge(sources, link, name))]
 }
 

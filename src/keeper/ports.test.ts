@@ -39,7 +39,9 @@ async function talk(port: number, text: string, host = '127.0.0.1'): Promise<str
   return answer
 }
 
-async function withServer<T>(onClient: (socket: Socket) => void, task: () => Promise<T>): Promise<T> {
+type OnClient = (socket: Socket) => void
+
+async function withServer<T>(onClient: OnClient, task: () => Promise<T>): Promise<T> {
   const server = createServer({ allowHalfOpen: true }, onClient)
   server.listen(9000, '127.0.0.1')
   await once(server, 'listening')
@@ -107,7 +109,8 @@ test('one socket serves both families; what each needs is still told apart', asy
     await assert.rejects(talk(8080, 'x', '::1'), /ECONNRESET|EPIPE/)
     const server = createServer().listen({ port: 8081, host: '::', ipv6Only: true })
     await once(server, 'listening')
-    const taken = holder.hold('e2', [hold({ hostPort: 8081 }), hold({ hostPort: 8081, hostIp: '::' })])
+    const hostPort = 8081
+    const taken = holder.hold('e2', [hold({ hostPort }), hold({ hostPort, hostIp: '::' })])
     await assert.rejects(taken, refuses('failed to bind host port for ' +
       '[::]:8081:127.0.0.1:9000/tcp: address already in use'))
     server.close()
@@ -158,7 +161,7 @@ test('a host program cannot take a port that is held, whether it is relayed or n
   })
 })
 
-test('published on loopback, or from the LAN: only who the rules would let in is served', async () => {
+test('on loopback, and from the LAN: only who the rules would let in is served', async () => {
   await withServer((socket) => socket.end('served'), () => withHolder(async (holder) => {
     await holder.hold('e1', [hold(), hold({ hostPort: 81, hostIp: '127.0.0.1' })])
     // The server is this process, so the child must not block it.
@@ -179,7 +182,7 @@ test('published on loopback, or from the LAN: only who the rules would let in is
   }))
 })
 
-test('datagrams go and come, each client gets its own answers, flows end with the port', async () => {
+test('datagrams go and come, each client gets its own answers, flows end', async () => {
   const server = createSocket('udp4').bind(9000, '127.0.0.1')
   await once(server, 'listening')
   server.on('message', (data, from) => server.send(`re ${data}`, from.port, from.address))
