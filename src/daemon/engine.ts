@@ -4,12 +4,12 @@
  */
 import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { networkRoutes, type NetworkAttachments } from '../api/networks.ts'
-import { portolanRoutes } from '../api/portolan.ts'
 import type { Route } from '../api/route.ts'
 import type { Credentials, DiskUsage } from '../api/system.ts'
-import { Refusal } from '../base/refusal.ts'
 import type { Containerd } from '../containers/containerd/client.ts'
+import { Containers } from '../containers/containers.ts'
+import { openImages, type ImageUser } from '../containers/images/images.ts'
+import { isRunning } from '../containers/record.ts'
 import { openVolumes } from '../containers/volumes/volumes.ts'
 import type { EventLog } from '../insight/events.ts'
 import { makeShared } from '../kernel/mount.ts'
@@ -18,11 +18,13 @@ import { createNetworks } from '../network/engine.ts'
 import { Forwarding } from '../network/forwarding.ts'
 import { openStore, type Store } from '../store/store.ts'
 import type { Config } from './config.ts'
+import { containersConfig } from './containers-config.ts'
 import type { Counts } from './facts.ts'
 import { createFirewall } from './firewall.ts'
 import type { Layout } from './layout.ts'
 import { networkConfig } from './network-config.ts'
 import { openProcesses, type Processes } from './processes.ts'
+import { diskUsage, routesOf } from './resources.ts'
 import { clearKernel } from './teardown.ts'
 
 export interface Engine {
@@ -35,8 +37,8 @@ export interface Engine {
   login(credentials: Credentials): Promise<string>
   /** Compares everything with the kernel and patches it. */
   reconcile(): Promise<void>
-  /** Each with its own grace period, all at once; those that take longer are killed. */
-  stopContainers(timeoutSeconds: number): Promise<void>
+  /** All at once, each with its own grace period. */
+  stopContainers(): Promise<void>
   /** `keep`: containers, keeper and containerd go on (live restore). */
   stop(keep: boolean): Promise<void>
   /** Stops everything and leaves nothing of ours in the kernel. */
@@ -81,34 +83,40 @@ async function buildRooms(
     emit,
   })
   const volumes = await openVolumes(join(layout.dataRoot, 'volumes'), store, emit)
-  await networks.restore(new Set())
+  const users = (imageId: string) => imageUsers(containers, imageId)
+  const images = await openImages({ containerd, emit, usersOf: users })
+  const containers = new Containers({
+    store,
+    containerd,
+    images,
+    volumes,
+    networks,
+    keeper,
+    emit,
+    config: containersConfig(config),
+  })
+  await networks.restore(await containers.restoreRunning())
+  await containers.settle()
   await keeper.restored()
-  const stopContainers = async () => undefined
+  const rooms = { networks, firewall, volumes, images, containers }
   return {
     store,
     containerd,
-    counts: { containers: () => ({ running: 0, paused: 0, stopped: 0 }), images: () => 0 },
-    routes: [
-      ...networkRoutes(networks, noContainers),
-      ...portolanRoutes({
-        networks,
-        firewall,
-        findContainer(name) {
-          throw new Refusal('notFound', `No such container: ${name}`)
-        },
-      }),
-    ],
-    diskUsage: async () => ({ layersBytes: 0, images: [], containers: [], volumes: [] }),
+    counts: { containers: () => containers.counts(), images: () => images.catalogue.all().length },
+    routes: routesOf(rooms),
+    diskUsage: (parts) => diskUsage(rooms, parts),
     login: async () => '',
     reconcile: () => networks.reconcile(),
-    stopContainers,
+    stopContainers: () => containers.stopAll(),
     async stop(keep) {
+      containers.release()
       if (keep) processes.release()
       else await processes.stop()
       store.close()
     },
     async teardown() {
-      await stopContainers()
+      await containers.stopAll()
+      containers.release()
       await networks.settled()
       await clearKernel({ firewall, forwarding, layout })
       volumes.unmountAll()
@@ -118,13 +126,12 @@ async function buildRooms(
   }
 }
 
-const noContainers: NetworkAttachments = {
-  connectNetwork: async (name) => {
-    throw new Refusal('notFound', `No such container: ${name}`)
-  },
-  disconnectNetwork: async (name) => {
-    throw new Refusal('notFound', `No such container: ${name}`)
-  },
+/** Whoever asks, asks after everything was built. */
+function imageUsers(containers: Containers, imageId: string): readonly ImageUser[] {
+  return containers.context.registry
+    .all()
+    .filter(({ record }) => record.imageId === imageId)
+    .map(({ id, record }) => ({ containerId: id, running: isRunning(record.state.status) }))
 }
 
 /** Folders, and threads that must exist before the first entry into a namespace. */

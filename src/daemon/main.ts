@@ -107,7 +107,7 @@ async function serve(
   await loop.stop()
   const keep = current['live-restore']
   // Those who watch a container until it ends are still told how it ended.
-  if (!keep) await engine.stopContainers(current['shutdown-timeout'])
+  if (!keep) await engine.stopContainers()
   await api.close()
   await engine.stop(keep)
 }
