@@ -4,6 +4,9 @@
  *
  * Without it a container that takes over another's address would be unreachable until the
  * neighbours' entries age. It is a courtesy: nothing fails when it cannot be sent.
+ *
+ * A bridge drops what comes by a port whose carrier it has not noticed yet, which the kernel does a
+ * little later on a worker thread: so the frames are sent again, a bounded number of times.
  */
 import { closeOnPool, libcCalls } from './ffi.ts'
 import { ipToBytes, macToBytes } from './ipbytes.ts'
@@ -15,7 +18,13 @@ const ETH_P_ARP = 0x0806
 const ETH_P_IPV6 = 0x86dd
 const ICMPV6 = 58
 
-/** Sends one announcement for each address (with or without prefix length) of a link. */
+/** After the first time: when the port surely forwards, and once more for a busy machine. */
+const repeatAfterMs = [20, 200]
+
+/**
+ * Announces each address (with or without prefix length) of a link, now and twice more. The
+ * namespace is held open for that long, a quarter of a second.
+ */
 export function announce(
   ns: Netns,
   index: number,
@@ -23,23 +32,36 @@ export function announce(
   addresses: readonly string[],
 ): void {
   if (addresses.length === 0) return
+  const frames = addresses.map((address) => frameFor(index, mac, address))
+  // Protocol 0: this socket only sends and never receives.
+  const fd = inNetns(ns, () => libcCalls.socket(AF_PACKET, SOCK_RAW_CLOEXEC_NONBLOCK, 0))
+  if (fd >= 0) sendRepeatedly(fd, frames, repeatAfterMs)
+}
+
+interface Frame {
+  readonly bytes: Buffer
+  readonly to: Buffer
+}
+
+function frameFor(index: number, mac: string, address: string): Frame {
   const hardware = macToBytes(mac)
-  inNetns(ns, () => {
-    // Protocol 0: this socket only sends and never receives.
-    const fd = libcCalls.socket(AF_PACKET, SOCK_RAW_CLOEXEC_NONBLOCK, 0)
-    if (fd < 0) return
-    try {
-      for (const address of addresses) {
-        const bytes = ipToBytes(address.replace(/\/.*$/, ''))
-        const frame = bytes.length === 4 ? arpFrame(hardware, bytes) : advertFrame(hardware, bytes)
-        const to = linkLayerAddress(index, bytes.length === 4 ? ETH_P_ARP : ETH_P_IPV6)
-        libcCalls.sendto(fd, frame, frame.length, 0, to, to.length)
-      }
-    } finally {
-      // Closing a packet socket waits for a grace period, 5 to 30 ms.
-      closeOnPool(fd)
-    }
-  })
+  const ip = ipToBytes(address.replace(/\/.*$/, ''))
+  const isV4 = ip.length === 4
+  const bytes = isV4 ? arpFrame(hardware, ip) : advertFrame(hardware, ip)
+  return { bytes, to: linkLayerAddress(index, isV4 ? ETH_P_ARP : ETH_P_IPV6) }
+}
+
+function sendRepeatedly(fd: number, frames: readonly Frame[], later: readonly number[]): void {
+  for (const { bytes, to } of frames) {
+    libcCalls.sendto(fd, bytes, bytes.length, 0, to, to.length)
+  }
+  const [delayMs, ...rest] = later
+  if (delayMs === undefined) {
+    // Closing a packet socket waits for a grace period, 5 to 30 ms.
+    closeOnPool(fd)
+    return
+  }
+  setTimeout(() => sendRepeatedly(fd, frames, rest), delayMs).unref()
 }
 
 /** `struct sockaddr_ll` */

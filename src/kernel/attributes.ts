@@ -1,7 +1,8 @@
 /**
  * The netlink attribute codec: length, type, payload, padded to four bytes.
  *
- * Numbers are in the host's byte order unless the name says `be`. Parsing takes what the kernel
+ * Numbers are in the host's byte order, which is little-endian on every machine that Node's
+ * 64-bit Linux packages are made for, unless the name says `be`. Parsing takes what the kernel
  * sends: it ends at the first malformed attribute instead of reading past the end.
  */
 

@@ -75,6 +75,10 @@ export class DatagramReceiver {
   }
 }
 
+/** Used again for every batch: made anew they would be 5 KiB of garbage outside the heap each. */
+const sendHeaders = Buffer.alloc(batchSize * headerBytes)
+const sendIovecs = Buffer.alloc(batchSize * iovecBytes)
+
 /**
  * Sends up to `batchSize` datagrams; answers how many the kernel took. Fewer than given: its
  * buffer is full, or the next one was refused (then calling again throws for that one).
@@ -82,22 +86,20 @@ export class DatagramReceiver {
 export function sendDatagrams(fd: number, datagrams: readonly OutgoingDatagram[]): number {
   const count = Math.min(datagrams.length, batchSize)
   if (count === 0) return 0
-  const headers = Buffer.alloc(count * headerBytes)
-  const iovecs = Buffer.alloc(count * iovecBytes)
   for (let slot = 0; slot < count; slot++) {
     const datagram = datagrams[slot]
     if (datagram === undefined) break
     const iovec = slot * iovecBytes
-    iovecs.writeBigUInt64LE(addressOf(datagram.data), iovec)
-    iovecs.writeBigUInt64LE(BigInt(datagram.data.length), iovec + 8)
+    sendIovecs.writeBigUInt64LE(addressOf(datagram.data), iovec)
+    sendIovecs.writeBigUInt64LE(BigInt(datagram.data.length), iovec + 8)
     const header = slot * headerBytes
-    headers.writeBigUInt64LE(addressOf(datagram.to), header)
-    headers.writeUInt32LE(datagram.to.length, header + 8)
-    headers.writeBigUInt64LE(addressOf(iovecs) + BigInt(iovec), header + 16)
-    headers.writeBigUInt64LE(1n, header + 24)
+    sendHeaders.writeBigUInt64LE(addressOf(datagram.to), header)
+    sendHeaders.writeUInt32LE(datagram.to.length, header + 8)
+    sendHeaders.writeBigUInt64LE(addressOf(sendIovecs) + BigInt(iovec), header + 16)
+    sendHeaders.writeBigUInt64LE(1n, header + 24)
   }
-  // `datagrams` and `iovecs` are parameters and locals of this frame, alive until it returns.
-  const sent = libcCalls.sendmmsg(fd, headers, count, MSG_DONTWAIT)
+  // `datagrams` is a parameter of this frame, alive until it returns.
+  const sent = libcCalls.sendmmsg(fd, sendHeaders, count, MSG_DONTWAIT)
   if (sent >= 0) return sent
   const errno = lastErrno()
   if (errno === EAGAIN) return 0

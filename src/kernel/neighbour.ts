@@ -45,6 +45,8 @@ export function listNeighbours(ns: Netns, link?: string): readonly Neighbour[] {
         const address = attributes.get(NDA_DST)
         const state = reply.body.readUInt16LE(8)
         const name = names.get(reply.body.readInt32LE(4)) ?? ''
+        // A kernel without IPv6 answers a question for it with the entries of all families.
+        if (reply.body.readUInt8() !== family) continue
         if (address === undefined || (state & NUD_NOARP) !== 0) continue
         if (link !== undefined && name !== link) continue
         const mac = attributes.get(NDA_LLADDR)

@@ -63,8 +63,10 @@ export function listRoutesOn(socket: NetlinkSocket): readonly Route[] {
   for (const family of [AF_INET, AF_INET6]) {
     const body = [routeHeader(family, 0, 0, 0, 0, 0)]
     for (const reply of socket.dump({ type: RTM_GETROUTE, body, attempted: 'list routes' })) {
+      // A kernel without IPv6 answers a question for its routes with those of all families.
+      if (reply.type !== RTM_NEWROUTE || reply.body.readUInt8() !== family) continue
       const route = parseRoute(reply.body, names)
-      if (reply.type === RTM_NEWROUTE && route !== undefined) found.push(route)
+      if (route !== undefined) found.push(route)
     }
   }
   return found
