@@ -1,13 +1,17 @@
 /** The resources of the API, each from the rooms that it needs. */
+import { commitRoutes } from '../api/commit.ts'
 import { containerArchiveRoutes } from '../api/container-archive.ts'
 import { containerStreamRoutes } from '../api/container-streams.ts'
 import { containerRoutes } from '../api/containers.ts'
 import { execRoutes } from '../api/exec.ts'
+import { imageUsageView } from '../api/image-view.ts'
+import { imageRoutes } from '../api/images.ts'
 import { networkRoutes } from '../api/networks.ts'
 import { portolanRoutes } from '../api/portolan.ts'
 import type { Route } from '../api/route.ts'
 import type { DiskUsage } from '../api/system.ts'
 import { newestVersion, toApiVersion } from '../api/version.ts'
+import { volumeRoutes, volumeUsageView } from '../api/volumes.ts'
 import type { Containers } from '../containers/containers.ts'
 import type { Images } from '../containers/images/images.ts'
 import type { Volumes } from '../containers/volumes/volumes.ts'
@@ -22,19 +26,22 @@ export interface Resources {
   readonly containers: Containers
 }
 
-export function routesOf({ networks, firewall, containers, images }: Resources): readonly Route[] {
+export function routesOf(resources: Resources): readonly Route[] {
+  const { networks, firewall, containers, images, volumes } = resources
   return [
     ...containerStreamRoutes(containers),
     ...containerArchiveRoutes(containers),
     ...containerRoutes(containers),
     ...execRoutes(containers),
+    ...imageRoutes(images),
+    ...commitRoutes(images, containers),
+    ...volumeRoutes(volumes),
     ...networkRoutes(networks, containers),
     ...portolanRoutes({
       networks,
       firewall,
       findContainer: (name) => containers.find(name).record,
     }),
-    { method: 'POST', pattern: '/images/load', handle: async (r) => { await images.load(r.body); return { status: 200, json: {} } } },
   ]
 }
 
@@ -43,18 +50,13 @@ export async function diskUsage(
   { containers, images, volumes }: Resources,
   parts: ReadonlySet<string>,
 ): Promise<DiskUsage> {
-  const everything = {
-    all: true,
-    limit: 0,
-    size: true,
-    filters: new Map(),
-    apiVersion: toApiVersion(newestVersion),
-  }
-  const layersBytes = parts.has('image') ? images.usage().layersBytes : 0
+  const apiVersion = toApiVersion(newestVersion)
+  const everything = { all: true, limit: 0, size: true, filters: new Map(), apiVersion }
+  const nothing = { layersBytes: 0, images: [] }
+  const ofImages = parts.has('image') ? imageUsageView(images.usage(), apiVersion) : nothing
   return {
-    layersBytes,
-    images: [],
+    ...ofImages,
     containers: parts.has('container') ? await containers.list(everything) : [],
-    volumes: parts.has('volume') ? await volumes.usage() : [],
+    volumes: parts.has('volume') ? (await volumes.usage()).map(volumeUsageView) : [],
   }
 }
