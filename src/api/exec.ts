@@ -5,7 +5,7 @@ import type { Containers } from '../containers/containers.ts'
 import { terminalSize } from './containers.ts'
 import * as d from './decode.ts'
 import type { ApiRequest, Reply, Route } from './route.ts'
-import { streamType } from './stream.ts'
+import { frame, streamType } from './stream.ts'
 
 export function execRoutes(containers: Containers): readonly Route[] {
   const id = ({ params }: ApiRequest): string => params['id'] ?? ''
@@ -83,7 +83,8 @@ async function start(containers: Containers, request: ApiRequest): Promise<Reply
   } catch (error) {
     // Status 101 is sent already: the reason goes where the output would.
     log.debug('an exec did not start', { id, error: messageOf(error) })
-    client.end(`${messageOf(error)}\r\n`)
+    const text = Buffer.from(`${messageOf(error)}\r\n`)
+    client.end(tty ? text : frame('stdout', text))
   }
   return undefined
 }

@@ -69,8 +69,10 @@ export async function attachContainer(
     stdin: request.stdin && config.OpenStdin,
     detachKeys: config.Tty || request.detachKeys !== '' ? request.detachKeys : undefined,
     endsStdin: config.StdinOnce && !config.Tty,
-    // In the queue: a start that goes on must be finished before stdin can be closed.
-    closeStdin: () => context.registry.queue.run(container.id, () => closeStdin(context, container.id, '')),
+    // A start that goes on is finished when its queue is: until the shim has opened the FIFO,
+    // whoever closes it throws away what is in it.
+    started: () => context.registry.queue.run(container.id, () => Promise.resolve()),
+    closeStdin: () => closeStdin(context, container.id, ''),
   })
   if (outcome === 'detached') context.registry.tell(container, 'detach')
 }
@@ -123,6 +125,8 @@ export interface Service {
   readonly detachKeys: string | undefined
   /** The end of the client's input is the end of stdin. */
   readonly endsStdin: boolean
+  /** Awaited before stdin is closed. */
+  started?(): Promise<void>
   closeStdin(): Promise<void>
   /** Awaited after the last output, before the client is told the end. */
   beforeEnd?(): Promise<void>
@@ -170,6 +174,7 @@ async function carryInput(service: Service): Promise<boolean> {
     if (detached) return true
   }
   if (service.stdin && service.endsStdin) {
+    await service.started?.()
     await attachment.closeStdin()
     await service.closeStdin()
   }

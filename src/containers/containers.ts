@@ -263,13 +263,6 @@ export class Containers {
     await disconnectNetwork(this.context, container, network, force)
   }
 
-  /** For images: who was made from one. */
-  usersOf(imageId: string): readonly { readonly containerId: string; readonly running: boolean }[] {
-    return this.context.registry.all()
-      .filter(({ record }) => record.imageId === imageId)
-      .map(({ id, record }) => ({ containerId: id, running: isRunning(record.state.status) }))
-  }
-
   /** For /info. */
   counts(): { readonly running: number; readonly paused: number; readonly stopped: number } {
     const all = this.context.registry.all().map(({ record }) => record.state.status)

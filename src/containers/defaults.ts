@@ -8,7 +8,7 @@ import type { Config, HostConfig } from './config.ts'
 import { configShape } from './config.ts'
 import { modeKind, modeName } from './networking.ts'
 import type { ContainersConfig } from './rooms.ts'
-import { maskedPaths, readonlyPaths } from './spec.ts'
+import { defaultCgroupns, maskedPaths, readonlyPaths } from './spec.ts'
 
 /** The request's Config over the image's. @param image the `config` of an OCI image, as JSON */
 export function mergeImageConfig(given: Config, image: unknown): Config {
@@ -92,6 +92,7 @@ export function withDefaults(given: HostConfig, config: ContainersConfig): HostC
     NetworkMode: modeName(given.NetworkMode),
     LogConfig: logConfigOf(given.LogConfig, config),
     RestartPolicy: { ...given.RestartPolicy, Name: given.RestartPolicy.Name === '' ? 'no' : given.RestartPolicy.Name },
+    CgroupnsMode: given.CgroupnsMode === '' ? defaultCgroupns(given.Privileged) : given.CgroupnsMode,
     ConsoleSize: given.ConsoleSize ?? [0, 0],
     IpcMode: given.IpcMode === '' ? 'private' : given.IpcMode,
     SecurityOpt: security,

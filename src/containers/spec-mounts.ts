@@ -4,6 +4,7 @@
  */
 import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
+import { cleanDestination, tmpfsOptions } from './mount-options.ts'
 import type { OciMount } from './oci.ts'
 import type { ContainerRecord, MountPoint } from './record.ts'
 
@@ -37,7 +38,7 @@ export const initInside = '/sbin/docker-init'
 /** In the order in which they are made: defaults, then the user's, parents before children. */
 export function ociMounts(inputs: MountInputs): readonly OciMount[] {
   const { hostConfig, mounts } = inputs.record
-  const user = mounts.map(userMount)
+  const user = [...mounts.map(userMount), ...temporary(hostConfig.Tmpfs ?? {})]
   const taken = new Set(user.map((mount) => mount.destination))
   const defaults = [...kernelMounts, sharedMemory(inputs)]
     .filter((mount) => !taken.has(mount.destination))
@@ -77,6 +78,13 @@ function networkFiles({ record, networkFilesDir }: MountInputs): readonly OciMou
     type: 'bind',
     source: join(networkFilesDir, name),
     options: ['rbind', 'rprivate', access],
+  }))
+}
+
+/** --tmpfs */
+function temporary(wanted: Readonly<Record<string, string>>): readonly OciMount[] {
+  return Object.entries(wanted).map(([path, options]) => ({
+    destination: cleanDestination(path), type: 'tmpfs', source: 'tmpfs', options: tmpfsOptions(options),
   }))
 }
 
