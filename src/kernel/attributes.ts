@@ -25,12 +25,6 @@ export function u8(type: number, value: number): Buffer {
   return attribute(type, Buffer.of(value))
 }
 
-export function u16(type: number, value: number): Buffer {
-  const payload = Buffer.alloc(2)
-  payload.writeUInt16LE(value)
-  return attribute(type, payload)
-}
-
 export function u16be(type: number, value: number): Buffer {
   const payload = Buffer.alloc(2)
   payload.writeUInt16BE(value)
@@ -72,6 +66,21 @@ export function listAttributes(bytes: Buffer): readonly (readonly [type: number,
     offset += align(length)
   }
   return attributes
+}
+
+/** The payload of the first attribute of a type; no Map is made: for what is asked very often. */
+export function findAttribute(bytes: Buffer | undefined, type: number): Buffer | undefined {
+  if (bytes === undefined) return undefined
+  let offset = 0
+  while (offset + headerBytes <= bytes.length) {
+    const length = bytes.readUInt16LE(offset)
+    if (length < headerBytes || offset + length > bytes.length) return undefined
+    if ((bytes.readUInt16LE(offset + 2) & typeMask) === type) {
+      return bytes.subarray(offset + headerBytes, offset + length)
+    }
+    offset += align(length)
+  }
+  return undefined
 }
 
 /** A text payload without its terminating zero; '' for an absent one. */

@@ -29,6 +29,8 @@ const timeoutMsDefault = 30_000
 const outputBytesMax = 64 << 20
 /** Firewall tools live where an ordinary user's PATH does not look. */
 const path = `${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/local/sbin:/usr/sbin:/sbin`
+/** What every child is started with, whatever the user's environment holds. */
+export const commandEnvironment: Readonly<Record<string, string>> = { PATH: path, LC_ALL: 'C' }
 
 /** Runs a program to its end. A program that is missing is a KernelError with code ENOENT. */
 export function runCommand(
@@ -41,7 +43,7 @@ export function runCommand(
   return new Promise((resolve, reject) => {
     const child = spawn(argv[0] ?? program, argv.slice(1), {
       stdio: 'pipe',
-      env: { PATH: path, LC_ALL: 'C' },
+      env: commandEnvironment,
     })
     const timeoutMs = options.timeoutMs ?? timeoutMsDefault
     const deadline = setTimeout(() => child.kill('SIGKILL'), timeoutMs)

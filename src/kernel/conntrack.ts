@@ -4,7 +4,7 @@
  * Matching is done here and not in the kernel: its filters differ between versions. On a kernel
  * without connection tracking there is nothing to forget, which is no error.
  */
-import { attribute, nest, nested, u16, u8Of } from './attributes.ts'
+import { attribute, findAttribute, nest, u8Of } from './attributes.ts'
 import { isKernelError } from './error.ts'
 import { AF_INET, AF_INET6, bytesToIp } from './ipbytes.ts'
 import {
@@ -51,13 +51,15 @@ export interface ConnectionFilter {
 }
 
 interface Entry extends TrackedConnection {
-  /** What names the entry to the kernel: its original tuple, id and zone, as they came. */
-  readonly identity: readonly Buffer[]
+  /** As they came from the kernel. */
+  readonly attributes: Buffer
 }
 
 /** All tracked connections of a namespace; none on a kernel that tracks nothing. */
 export function listConnections(ns: Netns): readonly TrackedConnection[] {
-  return withNetlink(ns, NETLINK_NETFILTER, list)
+  return withNetlink(ns, NETLINK_NETFILTER, list).map(({ family, original, reply }) => {
+    return { family, original, reply }
+  })
 }
 
 /** Deletes entries that match every given condition; answers how many. */
@@ -69,7 +71,7 @@ export function forgetConnections(ns: Netns, filter: ConnectionFilter): number {
 export function forgetAll(ns: Netns, filters: readonly ConnectionFilter[]): number {
   if (filters.length === 0) return 0
   return withNetlink(ns, NETLINK_NETFILTER, (socket) => {
-    const doomed = list(socket).filter((entry) => filters.some((filter) => matches(entry, filter)))
+    const doomed = list(socket).filter(matcherOf(filters))
     let deleted = 0
     for (let first = 0; first < doomed.length; first += deletionsPerSend) {
       const messages = doomed.slice(first, first + deletionsPerSend).map(deletion)
@@ -105,8 +107,36 @@ function deletion(entry: Entry): NetlinkMessage {
   // Never without the tuple: a deletion that names nothing flushes the whole table.
   return {
     type: CT_DELETE,
-    body: [netfilterHeader(entry.family === 4 ? AF_INET : AF_INET6), ...entry.identity],
+    body: [netfilterHeader(entry.family === 4 ? AF_INET : AF_INET6), ...identityOf(entry)],
     attempted: `forget connection to ${entry.original.destination}`,
+  }
+}
+
+/**
+ * One predicate for all filters. A single address or port, the usual kinds, are looked up in a
+ * set, so that a thousand published ports cost an entry no more than one.
+ */
+function matcherOf(filters: readonly ConnectionFilter[]): (entry: TrackedConnection) => boolean {
+  const addresses = new Set<string>()
+  const ports = new Set<string>()
+  const others: ConnectionFilter[] = []
+  for (const filter of filters) {
+    const { protocol, originalPorts, originalDestination, address } = filter
+    const [first, last] = originalPorts ?? []
+    const hasPlace = originalDestination !== undefined
+    if (address !== undefined && protocol === undefined && first === undefined && !hasPlace) {
+      addresses.add(address)
+    } else if (first !== undefined && first === last && protocol !== undefined && !hasPlace &&
+      address === undefined) {
+      ports.add(`${protocolNumbers[protocol]} ${first}`)
+    } else others.push(filter)
+  }
+  return (entry) => {
+    const { original, reply } = entry
+    if (ports.size > 0 && ports.has(`${original.protocol} ${original.destinationPort}`)) return true
+    const ends = [original.source, original.destination, reply.source, reply.destination]
+    if (addresses.size > 0 && ends.some((end) => addresses.has(end))) return true
+    return others.some((filter) => matches(entry, filter))
   }
 }
 
@@ -125,34 +155,38 @@ function matches(entry: TrackedConnection, filter: ConnectionFilter): boolean {
 }
 
 function parse(body: Buffer): Entry | undefined {
-  const attributes = nested(body.subarray(4))
-  const tuple = attributes.get(CTA.TUPLE_ORIG)
-  const id = attributes.get(CTA.ID)
-  const zone = attributes.get(CTA.ZONE)
+  const attributes = body.subarray(4)
+  const tuple = findAttribute(attributes, CTA.TUPLE_ORIG)
   const original = parseTuple(tuple)
-  const reply = parseTuple(attributes.get(CTA.TUPLE_REPLY))
+  const reply = parseTuple(findAttribute(attributes, CTA.TUPLE_REPLY))
   if (tuple === undefined || original === undefined || reply === undefined) return undefined
-  const identity = [
-    nest(CTA.TUPLE_ORIG, tuple),
-    ...(id === undefined ? [] : [attribute(CTA.ID, id)]),
-    ...(zone === undefined ? [] : [u16(CTA.ZONE, zone.readUInt16LE())]),
-  ]
-  return { family: body.readUInt8() === AF_INET ? 4 : 6, original, reply, identity }
+  return { family: body.readUInt8() === AF_INET ? 4 : 6, original, reply, attributes }
 }
 
-function parseTuple(payload: Buffer | undefined): Tuple | undefined {
-  const tuple = nested(payload)
-  const ip = nested(tuple.get(TUPLE.IP))
-  const proto = nested(tuple.get(TUPLE.PROTO))
-  const source = ip.get(IP.V4_SRC) ?? ip.get(IP.V6_SRC)
-  const destination = ip.get(IP.V4_DST) ?? ip.get(IP.V6_DST)
+/** What names an entry to the kernel: its original tuple, id and zone, as they came. */
+function identityOf({ attributes }: Entry): readonly Buffer[] {
+  const tuple = findAttribute(attributes, CTA.TUPLE_ORIG) ?? Buffer.alloc(0)
+  const id = findAttribute(attributes, CTA.ID)
+  const zone = findAttribute(attributes, CTA.ZONE)
+  return [
+    nest(CTA.TUPLE_ORIG, tuple),
+    ...(id === undefined ? [] : [attribute(CTA.ID, id)]),
+    ...(zone === undefined ? [] : [attribute(CTA.ZONE, zone)]),
+  ]
+}
+
+function parseTuple(tuple: Buffer | undefined): Tuple | undefined {
+  const ip = findAttribute(tuple, TUPLE.IP)
+  const proto = findAttribute(tuple, TUPLE.PROTO)
+  const source = findAttribute(ip, IP.V4_SRC) ?? findAttribute(ip, IP.V6_SRC)
+  const destination = findAttribute(ip, IP.V4_DST) ?? findAttribute(ip, IP.V6_DST)
   if (source === undefined || destination === undefined) return undefined
   return {
     source: bytesToIp(source),
     destination: bytesToIp(destination),
-    protocol: u8Of(proto.get(PROTO.NUM)) ?? 0,
-    sourcePort: proto.get(PROTO.SRC_PORT)?.readUInt16BE() ?? 0,
-    destinationPort: proto.get(PROTO.DST_PORT)?.readUInt16BE() ?? 0,
+    protocol: u8Of(findAttribute(proto, PROTO.NUM)) ?? 0,
+    sourcePort: findAttribute(proto, PROTO.SRC_PORT)?.readUInt16BE() ?? 0,
+    destinationPort: findAttribute(proto, PROTO.DST_PORT)?.readUInt16BE() ?? 0,
   }
 }
 

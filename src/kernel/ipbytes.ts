@@ -18,7 +18,7 @@ export function ipToBytes(address: string): Buffer {
 
 /** The usual text of 4 or 16 bytes; IPv6 in its shortest form. */
 export function bytesToIp(bytes: Buffer): string {
-  if (bytes.length === 4) return bytes.join('.')
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`
   return libcCalls.inet_ntop(AF_INET6, bytes, Buffer.alloc(46), 46) ?? ''
 }
 
