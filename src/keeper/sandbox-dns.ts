@@ -38,6 +38,16 @@ const connectionIdleMs = 10_000
 /** All sandboxes read through one: its content is used up before the next event. */
 let receiver: DatagramReceiver | undefined
 
+/** Answers of one batch: sent before the next is read, so they need no memory of their own. */
+const arena = Buffer.alloc(64 * 1024)
+let arenaUsed = 0
+
+function fromArena(bytes: number): Buffer {
+  if (arenaUsed + bytes > arena.length) return Buffer.allocUnsafe(bytes)
+  arenaUsed += bytes
+  return arena.subarray(arenaUsed - bytes, arenaUsed)
+}
+
 export class SandboxDns {
   readonly #resolver: Resolver
   readonly #forwarder: Forwarder
@@ -111,8 +121,9 @@ export class SandboxDns {
     for (let batch = 0; batch < batchesMax && !this.#closed; batch++) {
       const received = receiver.receive(this.#udp.fd)
       const answers: OutgoingDatagram[] = []
+      arenaUsed = 0
       for (const { data, from } of received) {
-        const outcome = this.#resolver.resolve(data, 'udp')
+        const outcome = this.#resolver.resolve(data, 'udp', fromArena)
         if (outcome.kind === 'answer') answers.push({ data: outcome.message, to: from })
         if (outcome.kind !== 'forward') continue
         const { query } = outcome

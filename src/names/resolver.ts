@@ -14,6 +14,7 @@ import {
   type as recordType,
   writeAnswer,
   writeCode,
+  type Allocate,
   type Query,
 } from './wire.ts'
 import { canonicalIp, shuffled, type NameView, type Zones } from './zones.ts'
@@ -56,8 +57,12 @@ export class Resolver {
     this.#foreign.clear()
   }
 
-  resolve(message: Buffer, transport: 'udp' | 'tcp'): Outcome {
-    const known = this.#fromTable(message)
+  resolve(
+    message: Buffer,
+    transport: 'udp' | 'tcp',
+    allocate: Allocate = Buffer.allocUnsafe,
+  ): Outcome {
+    const known = this.#fromTable(message, allocate)
     if (known !== undefined) return { kind: 'answer', message: known }
     const query = readQuery(message)
     if (query === undefined) return { kind: 'drop' }
@@ -68,7 +73,8 @@ export class Resolver {
     if (records === undefined) return { kind: 'forward', query }
     const bytesMax = transport === 'udp' ? query.udpBytesMax : tcpBytesMax
     this.#remember(message, query, records)
-    const answer = writeAnswer(message, query.questionEnd, shuffled(records), bytesMax)
+    const order = shuffled(records)
+    const answer = writeAnswer(message, query.questionEnd, order, bytesMax, allocate)
     return { kind: 'answer', message: answer }
   }
 
@@ -106,7 +112,7 @@ export class Resolver {
     return record === undefined ? undefined : [record]
   }
 
-  #fromTable(message: Buffer): Buffer | undefined {
+  #fromTable(message: Buffer, allocate: Allocate): Buffer | undefined {
     if (this.#generation !== this.#zones.generation) {
       this.#table.clear()
       this.#generation = this.#zones.generation
@@ -124,7 +130,7 @@ export class Resolver {
     const records = this.#table.get(message.toString('latin1', headerBytes, questionEnd))
     if (records === undefined) return undefined
     const order = records.length > 1 ? shuffled(records) : records
-    return writeAnswer(message, questionEnd, order, plainBytesMax)
+    return writeAnswer(message, questionEnd, order, plainBytesMax, allocate)
   }
 
   #remember(message: Buffer, query: Query, records: readonly Buffer[]): void {

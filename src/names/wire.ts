@@ -41,6 +41,9 @@ export interface Query {
   readonly udpBytesMax: number
 }
 
+/** Where an answer is written: memory of its own, or some that is used again. */
+export type Allocate = (bytes: number) => Buffer
+
 /** A query; or the code with which a bad one is refused; or undefined: not to be answered. */
 export function readQuery(message: Buffer): Query | number | undefined {
   if (message.length < headerBytes || (byteAt(message, 2) & response) !== 0) return undefined
@@ -103,6 +106,7 @@ export function writeAnswer(
   questionEnd: number,
   records: readonly Buffer[],
   bytesMax: number,
+  allocate: Allocate,
 ): Buffer {
   let bytes = questionEnd
   let count = 0
@@ -111,7 +115,7 @@ export function writeAnswer(
     bytes += record.length
     count++
   }
-  const answer = Buffer.allocUnsafe(bytes)
+  const answer = allocate(bytes)
   writeHead(answer, query, questionEnd, rcode.noError)
   if (count < records.length) answer[2] = byteAt(answer, 2) | truncated
   answer.writeUInt16BE(count, 6)
