@@ -5,14 +5,13 @@
 import { basename, posix } from 'node:path'
 import { lstatSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
-import { Refusal, messageOf } from '../base/refusal.ts'
+import { Refusal } from '../base/refusal.ts'
 import { formatTime } from './time.ts'
 import { openPlace, withPlace, type Root } from './rooted-path.ts'
 import { withRootfs } from './rootfs.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
-import { bytesOf, goMode, newPack, packTree } from './tree.ts'
+import { goMode, packTree, sendTar } from './tree.ts'
 import { unpack } from './unpack.ts'
 import { lookUpUser } from './user.ts'
 
@@ -86,11 +85,8 @@ export async function readArchive(
     const stat = statInside(root, container, path)
     const place = inside(container, path, () => openPlace(root, path, wantsFolder(path)))
     try {
-      const tar = newPack()
-      const name = wantsFolder(path) || path === '/' ? '.' : basename(path)
-      const packed = packTree(tar, place.path, path === '/' ? '' : path.endsWith('/') ? basename(path) : name)
-        .then(() => tar.finalize(), (error: unknown) => tar.destroy(error instanceof Error ? error : new Error(messageOf(error))))
-      await Promise.all([packed, pipeline(bytesOf(tar), ready(stat))])
+      const name = path === '/' ? '' : wantsFolder(path) && path.endsWith('.') ? '.' : basename(path)
+      await sendTar(ready(stat), (tar) => packTree(tar, place.path, name))
     } finally {
       place.close()
     }

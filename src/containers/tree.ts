@@ -4,8 +4,11 @@
  */
 import { createReadStream, closeSync, constants, lstatSync, openSync, readdirSync, readlinkSync } from 'node:fs'
 import type { BigIntStats, Stats } from 'node:fs'
-import { Readable } from 'node:stream'
+import { Readable, type Writable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import { pack, type Pack } from 'tar-stream'
+import { log } from '../base/log.ts'
+import { messageOf } from '../base/refusal.ts'
 import { splitDevice } from './devices.ts'
 
 /** A sparse or growing file may give another number of bytes than its header promised. */
@@ -17,10 +20,24 @@ export async function packTree(tar: Pack, path: string, name: string, skip: (ins
   await packOne(tar, path, name, links, skip)
 }
 
-export const newPack = (): Pack => pack()
-
-/** The archive's bytes as one of Node's own streams. */
-export const bytesOf = (tar: Pack): Readable => Readable.from(tar, { objectMode: false })
+/**
+ * Sends an archive that `fill` packs. A client that leaves early ends it without an error: nobody
+ * is left to be told.
+ */
+export async function sendTar(sink: Writable, fill: (tar: Pack) => Promise<void>): Promise<void> {
+  const tar = pack()
+  tar.on('error', (error) => log.debug('an archive was not sent whole', { error: error.message }))
+  const filled = fill(tar).then(
+    () => tar.finalize(),
+    (error: unknown) => tar.destroy(error instanceof Error ? error : new Error(messageOf(error))),
+  )
+  try {
+    await pipeline(Readable.from(tar, { objectMode: false }), sink)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE')) throw error
+  }
+  await filled
+}
 
 type Header = Parameters<Pack['entry']>[0]
 
@@ -75,18 +92,34 @@ async function packFile(tar: Pack, path: string, header: Header): Promise<void> 
     if (error) closed.reject(error)
     else closed.resolve()
   })
+  // Awaited below; until then a failure must not count as one that nobody looks at.
+  closed.promise.catch(() => undefined)
   let left = size
-  if (size > 0) {
+  if (size > 0 && !tar.destroyed) {
     for await (const chunk of createReadStream('', { fd, end: size - 1, autoClose: false })) {
       const data: Buffer = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk))
       left -= data.length
-      if (!sink.write(data)) await new Promise<void>((go) => sink.once('drain', () => go()))
+      if (sink.destroyed) break
+      if (!sink.write(data)) await roomIn(sink)
     }
   }
   closeSync(fd)
-  for (; left > 0; left -= padPieceBytes) sink.write(Buffer.alloc(Math.min(left, padPieceBytes)))
+  for (; left > 0 && !sink.destroyed; left -= padPieceBytes) sink.write(Buffer.alloc(Math.min(left, padPieceBytes)))
   sink.end(null)
   await closed.promise
+}
+
+/** Until it takes more, or will never take anything again. */
+function roomIn(sink: ReturnType<Pack['entry']>): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      sink.off('drain', done)
+      sink.off('close', done)
+      resolve()
+    }
+    sink.on('drain', done)
+    sink.on('close', done)
+  })
 }
 
 function entry(tar: Pack, header: Header): Promise<void> {
