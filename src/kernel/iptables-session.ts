@@ -118,7 +118,8 @@ export class IptablesSession {
     }
     waiting.resolve()
     release(child)
-    this.#idle = setTimeout(() => this.close(), idleMs).unref()
+    if (child.stdin.writableEnded) this.#child = undefined // it was slow, and was given up on
+    else this.#idle = setTimeout(() => this.close(), idleMs).unref()
   }
 
   #ended(child: Child, errno: number, problem: string): void {

@@ -61,6 +61,25 @@ export interface NetlinkReply {
   readonly body: Buffer
 }
 
+/** Message types as the kernel's headers call them, for errors. */
+const messageNames: Readonly<Record<number, string>> = {
+  16: 'RTM_NEWLINK',
+  17: 'RTM_DELLINK',
+  18: 'RTM_GETLINK',
+  19: 'RTM_SETLINK',
+  20: 'RTM_NEWADDR',
+  21: 'RTM_DELADDR',
+  22: 'RTM_GETADDR',
+  24: 'RTM_NEWROUTE',
+  25: 'RTM_DELROUTE',
+  26: 'RTM_GETROUTE',
+  28: 'RTM_NEWNEIGH',
+  29: 'RTM_DELNEIGH',
+  30: 'RTM_GETNEIGH',
+  257: 'IPCTNL_MSG_CT_GET',
+  258: 'IPCTNL_MSG_CT_DELETE',
+}
+
 let sequence = 0
 /** The kernel echoes 32 bits; one bit less keeps it clear of signs. */
 const sequenceMax = 0x7fffffff
@@ -144,7 +163,7 @@ export class NetlinkSocket {
       if (found !== 'interrupted') return found
       if (attempt === dumpAttemptsMax) {
         const reason = `it changed ${dumpAttemptsMax} times while it was listed`
-        throw new KernelError('netlink dump', EINTR, message.attempted, reason)
+        throw new KernelError(nameOf(message), EINTR, message.attempted, reason)
       }
     }
   }
@@ -284,10 +303,14 @@ function ackError(part: Part, message: NetlinkMessage): KernelError | undefined 
 function errorOf(errno: number, words: string, message: NetlinkMessage): KernelError {
   const plain = describeErrno(errno)
   const reason = words === '' ? plain : words.replace(/\.$/, '')
-  return new KernelError(`netlink ${message.type}`, errno, message.attempted, reason)
+  return new KernelError(nameOf(message), errno, message.attempted, reason)
 }
 
 function noAnswer(message: NetlinkMessage | undefined): KernelError {
   const attempted = message?.attempted ?? 'netlink request'
-  return new KernelError(`netlink ${message?.type ?? 0}`, 0, attempted, 'the kernel did not answer')
+  return new KernelError(nameOf(message), 0, attempted, 'the kernel did not answer')
+}
+
+function nameOf(message: NetlinkMessage | undefined): string {
+  return messageNames[message?.type ?? 0] ?? `netlink message ${message?.type ?? 0}`
 }
