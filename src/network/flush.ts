@@ -8,6 +8,11 @@ import { forgetAll, type ConnectionFilter } from '../kernel/conntrack.ts'
 import { homeNetns } from '../kernel/netns.ts'
 import type { Endpoint, Publication } from './model.ts'
 
+/** Walking the kernel's table takes 10 ms: changes within this time share one walk. */
+const laterMs = 100
+const due: ConnectionFilter[] = []
+let later: NodeJS.Timeout | undefined
+
 /** Forgets flows to published UDP ports and to addresses of endpoints; never fails a verb. */
 export function forgetFlows(
   publications: readonly Publication[],
@@ -26,8 +31,17 @@ export function forgetFlows(
     }
   }
   if (filters.length === 0) return
+  due.push(...filters)
+  // A UDP flow would go on with the next packet; all else has ended, and can wait for company.
+  if (filters.some(({ protocol }) => protocol === 'udp')) forgetDue()
+  else later ??= setTimeout(forgetDue, laterMs).unref()
+}
+
+function forgetDue(): void {
+  clearTimeout(later)
+  later = undefined
   try {
-    forgetAll(homeNetns(), filters)
+    forgetAll(homeNetns(), due.splice(0))
   } catch (error) {
     log.warn('cannot forget tracked connections', { error: messageOf(error) })
   }
