@@ -38,13 +38,15 @@ async function populated(t: test.TestContext): Promise<Lab> {
   return lab
 }
 
-const fromOutside = 'ip netns exec neighbour curl -s -m 3 198.51.100.1:5050'
+/** A server that has just been started may not listen yet. */
+const patiently = 'curl -s -m 3 --retry 3 --retry-connrefused'
+const fromOutside = `ip netns exec neighbour ${patiently} 198.51.100.1:5050`
 
 /** The container answers from everywhere and by name. */
 async function expectAlive(lab: Lab): Promise<void> {
   assert.equal(await lab.must(fromOutside), 'alive')
-  assert.equal(await lab.must('curl -s -m 3 127.0.0.1:5050'), 'alive')
-  assert.equal(await lab.ok('exec', 'client', 'wget', '-T', '3', '-qO-', 'http://web'), 'alive')
+  assert.equal(await lab.must(`${patiently} 127.0.0.1:5050`), 'alive')
+  assert.equal(await lab.ok('exec', 'client', 'timeout', '3', 'wget', '-qO-', 'http://web'), 'alive')
 }
 
 /** Log lines are consecutive: nothing lost, nothing twice. */

@@ -83,19 +83,24 @@ export class Lab {
     return lab
   }
 
-  /** Starts the daemon (again) on the same roots and waits until it answers. */
-  async startDaemon(flags: readonly string[] = this.#options.flags ?? []): Promise<void> {
+  /** The command line of the daemon on this lab's roots, in its namespace. */
+  #command(flags: readonly string[]): readonly string[] {
     const roots = [
       '--host', `unix://${this.socket}`, '--data-root', join(this.folder, 'data'),
       '--exec-root', join(this.folder, 'run'), '--pidfile', join(this.folder, 'pid'), ...flags,
     ]
-    const dockerd = this.#options.engine === 'dockerd'
-    const command = dockerd
+    const command = this.#options.engine === 'dockerd'
       ? [dockerdPath() ?? 'dockerd', '--storage-driver', 'overlay2', ...roots]
       : [join(root, 'portolan'), 'daemon', ...roots]
     const { netns } = this.#options
     // nsenter and not `ip netns exec`: that one mounts a new sysfs and hides the cgroups.
-    const [program = '', ...args] = netns === undefined ? command : ['nsenter', `--net=/run/netns/${netns}`, ...command]
+    return netns === undefined ? command : ['nsenter', `--net=/run/netns/${netns}`, ...command]
+  }
+
+  /** Starts the daemon (again) on the same roots and waits until it answers. */
+  async startDaemon(flags: readonly string[] = this.#options.flags ?? []): Promise<void> {
+    const dockerd = this.#options.engine === 'dockerd'
+    const [program = '', ...args] = this.#command(flags)
     const log = openSync(this.logPath, 'a')
     const path = `${join(debian, 'usr/bin')}:${join(debian, 'usr/sbin')}`
     const libraries = `${join(debian, 'usr/lib/x86_64-linux-gnu')}:${join(debian, 'lib/x86_64-linux-gnu')}`
@@ -236,6 +241,11 @@ export class Lab {
   /** Ends the engine, takes away what the test itself made, and finds what Portolan forgot. */
   async stop(): Promise<void> {
     await this.endDaemon()
+    // A killed daemon, or one under live-restore, has left its keeper and containers running.
+    if (this.#options.engine !== 'dockerd') {
+      const [program = '', ...args] = this.#command(['--teardown'])
+      spawnSync(program, args, { timeout: stopTimeoutMs })
+    }
     for (const line of spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' }).stdout.split('\n')) {
       const name = line.split(' ')[0] ?? ''
       if (name !== '') spawnSync('ip', ['netns', 'del', name])
@@ -256,7 +266,8 @@ export class Lab {
       now = leftovers()
     }
     assert.deepEqual(now.links.filter((link) => /^(veth|br-)/.test(link)), [], 'links left behind')
-    assert.deepEqual(now.mounts.filter((mount) => mount.includes('/netns/') && !mount.endsWith('/default')), [], 'namespaces left behind')
+    const namespaces = now.mounts.filter((mount) => mount.startsWith(join(this.folder, 'run/netns/')))
+    assert.deepEqual(namespaces.filter((mount) => !mount.endsWith('/default')), [], 'namespaces left behind')
     const rules = spawnSync('iptables-save', { encoding: 'utf8' }).stdout.split('\n')
     assert.deepEqual(rules.filter((rule) => /br-|DNAT/.test(rule)), [], 'rules left behind')
     assert.deepEqual(now.shims.filter((shim) => !this.#before.shims.includes(shim)), [], 'shims left behind')
