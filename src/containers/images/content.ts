@@ -87,10 +87,12 @@ export class ContentStore {
       action: WriteAction.STAT, ref, total: BigInt(expected.size), expected: expected.digest,
     })
     const requests = async function* () { yield stat }
+    let offset = 0
+    // To the end: only then has containerd let go of the write.
     for await (const answer of this.containerd.content.write(requests(), this.options)) {
-      return Number(answer.offset)
+      offset = Number(answer.offset)
     }
-    return 0
+    return offset
   }
 
   /** Writes the rest of a blob whose digest is known, from `offset` on; containerd checks it. */
@@ -110,13 +112,16 @@ export class ContentStore {
       const commit = { action: WriteAction.COMMIT, ...common, offset: BigInt(at) }
       yield create(WriteContentRequestSchema, commit)
     }
+    let committed = ''
     try {
       for await (const answer of this.containerd.content.write(requests(), this.options)) {
-        if (answer.action === WriteAction.COMMIT) return
+        if (answer.action === WriteAction.COMMIT) committed = answer.digest
       }
     } catch (error) {
       if (!isAlreadyExists(error)) throw error
+      return
     }
+    if (committed === '') throw new Error(`containerd ended the write of ${digest} before its end`)
   }
 
   /** Forgets a write that was begun. */

@@ -21,6 +21,8 @@ import { imageCondition, listImages } from './list.ts'
 import { loadArchive, readArchive, type Loaded } from './load.ts'
 import { canonicalName, familiarName, parseReference, withDefaultTag } from './reference.ts'
 import { pruneImages, removeImage, type ImageUser, type Removed } from './remove.ts'
+import { Remote, type Distribution, type RemotePull, type RemotePush, type RemoteRequest } from './remote.ts'
+import type { Credentials } from './registry-auth.ts'
 import { saveImages } from './save.ts'
 
 export type { Image } from './catalogue.ts'
@@ -34,6 +36,8 @@ export interface ImagesOptions {
   readonly emit: EmitEvent
   /** The containers made from an image; asked before one is removed. */
   readonly usersOf: (imageId: string) => readonly ImageUser[]
+  /** Registries (host:port) that may speak plain HTTP; those on loopback always may. */
+  readonly insecureRegistries?: readonly string[]
 }
 
 export interface ImageUsage {
@@ -60,10 +64,17 @@ export class Images {
   readonly catalogue: Catalogue
   readonly #options: ImagesOptions
   readonly #queue = new KeyedQueue()
+  readonly #remote: Remote
 
   constructor(options: ImagesOptions, catalogue: Catalogue) {
     this.#options = options
     this.catalogue = catalogue
+    this.#remote = new Remote({
+      catalogue,
+      containerd: options.containerd,
+      insecureRegistries: options.insecureRegistries ?? [],
+      storing: (task) => this.storing(task),
+    })
   }
 
   /** By name, id or the beginning of an id; refuses with «No such image: x:y». */
@@ -71,7 +82,7 @@ export class Images {
     return this.catalogue.find(reference)
   }
 
-  list(filters: Filters): readonly Image[] {
+  list(filters: Filters = new Map()): readonly Image[] {
     return listImages(this.catalogue, filters)
   }
 
@@ -107,6 +118,27 @@ export class Images {
   commit(request: CommitRequest): Promise<Image> {
     return withLease(this.#options.containerd, (content) =>
       this.storing(() => commitContainer(request, this.catalogue, content)))
+  }
+
+  /** Fetches from a registry, reporting in Docker's words. */
+  async pull(request: RemotePull): Promise<void> {
+    for (const { image, name } of await this.#remote.pull(request)) this.tell('pull', image, name)
+  }
+
+  async push(request: RemotePush): Promise<void> {
+    await this.#remote.push(request)
+    const name = familiarName(request.reference)
+    this.#options.emit({ type: 'image', action: 'push', id: name, attributes: { name } })
+  }
+
+  /** What a registry has under a name. */
+  distribution(request: RemoteRequest): Promise<Distribution> {
+    return this.#remote.distribution(request)
+  }
+
+  /** Tries credentials; refuses with 401 when they are wrong. */
+  login(server: string, credentials: Credentials, signal: AbortSignal): Promise<void> {
+    return this.#remote.login(server, credentials, signal)
   }
 
   /** One more name. */
