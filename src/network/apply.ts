@@ -25,13 +25,17 @@ export interface Outcome {
   readonly settled: Promise<void>
 }
 
-/** Takes the steps in order, all or nothing, at once but for the deletion of links. */
-export function startSteps(steps: readonly Step[]): Outcome {
+/**
+ * Takes the steps in order, all or nothing, at once but for the deletion of links.
+ *
+ * @param announced whether new endpoints tell their neighbours which MAC their address has
+ */
+export function startSteps(steps: readonly Step[], announced = true): Outcome {
   const done: Step[] = []
   const links: string[] = []
   try {
     for (const unit of unitsOf(steps)) {
-      links.push(...take(unit))
+      links.push(...take(unit, announced))
       done.push(...unit)
     }
   } catch (failure) {
@@ -41,8 +45,8 @@ export function startSteps(steps: readonly Step[]): Outcome {
 }
 
 /** The same, waiting for the end and throwing the failure. */
-export async function applySteps(steps: readonly Step[]): Promise<void> {
-  const { failure, settled } = startSteps(steps)
+export async function applySteps(steps: readonly Step[], announced = true): Promise<void> {
+  const { failure, settled } = startSteps(steps, announced)
   await settled
   if (failure !== undefined) throw failure
 }
@@ -98,12 +102,12 @@ function homeOf(object: KernelObject): string {
 }
 
 /** Takes the steps of one unit; answers the links that are still to be deleted. */
-function take(unit: readonly Step[]): readonly string[] {
+function take(unit: readonly Step[], announced = true): readonly string[] {
   const [step] = unit
   if (step === undefined) return []
   const { verb, object } = step
   if (verb === 'create' && object.type === 'veth') {
-    attach(object, unit.slice(1).map((one) => one.object))
+    attach(object, unit.slice(1).map((one) => one.object), announced)
     return []
   }
   switch (object.type) {
@@ -156,13 +160,13 @@ function bridgeSpec({ name, mac, mtu, alias }: BridgeObject) {
   }
 }
 
-function attach(veth: VethObject, inside: readonly KernelObject[]): void {
+function attach(veth: VethObject, inside: readonly KernelObject[], announced: boolean): void {
   const { name, master, alias, mtu, hairpin, peer } = veth
   const addresses = inside.flatMap((one) => (one.type === 'address' ? [one.address] : []))
   const sysctls = inside.flatMap((one) => (one.type === 'sysctl' ? [one] : []))
   const routes = inside.flatMap((one) => (one.type === 'route' ? [one] : []))
   within(peer.netns, (ns) => {
-    const end = { name: peer.name, mac: peer.mac, addresses, sysctls, routes }
+    const end = { name: peer.name, mac: peer.mac, announced, addresses, sysctls, routes }
     const size = mtu === undefined ? {} : { mtu }
     attachVeth(homeNetns(), ns, { name, master, alias, hairpin, ...size, peer: end })
   })

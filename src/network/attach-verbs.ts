@@ -6,7 +6,7 @@
 import { Refusal } from '../base/refusal.ts'
 import { applySteps, startSteps, undoSteps } from './apply.ts'
 import { diffObjects } from './diff.ts'
-import { objectsOf, releaseEndpoint, reserveEndpoint } from './endpoints.ts'
+import { needsAnnouncement, objectsOf, releaseEndpoint, reserveEndpoint } from './endpoints.ts'
 import { changeHosts, resolvConfOf, updateResolvConf } from './files.ts'
 import { forgetFlows } from './flush.ts'
 import { linkIntents, parentsOf, refreshParents, stateFirewall } from './links.ts'
@@ -48,7 +48,7 @@ export async function connectSandbox(
     show(entry, after)
     await room.departures.gone(departureKeys(endpoint))
     const steps = diffObjects(objectsOf(room, after), objectsOf(room, before))
-    await applySteps(steps)
+    await applySteps(steps, needsAnnouncement(room, endpoint))
     undo.push(() => undoSteps(steps))
     changeHosts(after, endpoint, true)
     undo.push(() => changeHosts(after, endpoint, false))

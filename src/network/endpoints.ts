@@ -60,8 +60,25 @@ export function reserveEndpoint(
   return endpoint
 }
 
+/**
+ * Whether neighbours must be told the MAC of this endpoint. A MAC that follows from the address is
+ * the one they know already, unless the address was used with another one before.
+ */
+export function needsAnnouncement(room: Room, endpoint: Endpoint): boolean {
+  const stray = room.state.networks.get(endpoint.networkId)?.strayAddresses
+  const wasStray = [endpoint.ipv4, endpoint.ipv6].some((address) => stray?.delete(address))
+  return wasStray || hasStrayMac(endpoint)
+}
+
+function hasStrayMac({ ipv4, ipv6, macAddress }: Endpoint): boolean {
+  const address = parseAddress(ipv4.split('/')[0] ?? '')
+  return ipv6 !== '' || address === undefined || macAddress !== macOfIpv4(address)
+}
+
 /** Gives back what `reserveEndpoint` took. */
 export function releaseEndpoint(room: Room, endpoint: Endpoint): void {
+  const stray = room.state.networks.get(endpoint.networkId)?.strayAddresses
+  if (hasStrayMac(endpoint)) stray?.add(endpoint.ipv4).add(endpoint.ipv6)
   for (const address of [endpoint.ipv4, endpoint.ipv6]) {
     room.ipam.releaseAddress(endpoint.networkId, address)
   }

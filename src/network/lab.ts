@@ -37,16 +37,26 @@ export interface Lab {
   end(): Promise<void>
 }
 
-export async function openLab(config: Partial<NetworkConfig> = {}): Promise<Lab> {
+/** Other rooms in place of the recorders: a real firewall, a real keeper. */
+export interface RealRooms {
+  firewall(store: Store, forwarding: Forwarding): Firewall
+  keeper(folder: string): Promise<Keeper>
+}
+
+export async function openLab(
+  config: Partial<NetworkConfig> = {},
+  real?: RealRooms,
+): Promise<Lab> {
   await warmThreads()
   const folder = mkdtempSync('/run/network-test-')
-  return start(folder, config, [])
+  return start(folder, config, [], real)
 }
 
 async function start(
   folder: string,
   config: Partial<NetworkConfig>,
   running: readonly string[],
+  real?: RealRooms,
 ): Promise<Lab> {
   const store = openStore(join(folder, 'portolan.db'))
   const told: Told = {
@@ -57,12 +67,13 @@ async function start(
     events: [],
     firewallFails: false,
   }
+  const forwarding = new Forwarding(store)
   const engine = createNetworks({
     config: { ...defaultNetworkConfig, execRoot: folder, ...config },
     store,
-    firewall: firewallOf(told),
-    keeper: keeperOf(told),
-    forwarding: new Forwarding(store),
+    firewall: real?.firewall(store, forwarding) ?? firewallOf(told),
+    keeper: (await real?.keeper(folder)) ?? keeperOf(told),
+    forwarding,
     emit: (event) => void told.events.push(event),
   })
   await engine.restore(new Set(running))
@@ -77,7 +88,7 @@ async function start(
     },
     restart: (still, other = {}) => {
       store.close()
-      return start(folder, { ...config, ...other }, still)
+      return start(folder, { ...config, ...other }, still, real)
     },
     end: async () => {
       await engine.settled()

@@ -5,6 +5,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import { listLinks } from '../kernel/link.ts'
@@ -103,20 +104,36 @@ interface Repair {
   readonly steps: readonly Step[]
 }
 
+interface Wanted {
+  readonly what: string
+  readonly objects: readonly KernelObject[]
+}
+
 /** What is missing or different in the kernel, network by network, sandbox by sandbox. */
 export function missingSteps(room: Room): readonly Repair[] {
+  return compare([...wantedOfNetworks(room), ...wantedOfSandboxes(room, liveSandboxes(room))])
+}
+
+function wantedOfNetworks(room: Room): readonly Wanted[] {
   const facts = hostFacts(room)
-  const wanted: { what: string; objects: readonly KernelObject[] }[] = []
+  const wanted: Wanted[] = []
   for (const { record, removing } of room.state.networks.values()) {
     const { network } = record
     if (removing || network.spec.configOnly) continue
     const objects = driverNamed(network.spec.driver).networkObjects(network, facts)
     wanted.push({ what: `network ${network.spec.name}`, objects })
   }
-  for (const sandbox of liveSandboxes(room)) {
-    const what = `network of container ${sandbox.spec.containerName}`
-    wanted.push({ what, objects: objectsOf(room, sandbox) })
-  }
+  return wanted
+}
+
+function wantedOfSandboxes(room: Room, sandboxes: readonly Sandbox[]): readonly Wanted[] {
+  return sandboxes.map((sandbox) => ({
+    what: `network of container ${sandbox.spec.containerName}`,
+    objects: objectsOf(room, sandbox),
+  }))
+}
+
+function compare(wanted: readonly Wanted[]): readonly Repair[] {
   const found = findObjects(wanted.flatMap(({ objects }) => objects))
   const byIdentity = new Map(found.map((object) => [identityOf(object), object]))
   return wanted.flatMap(({ what, objects }) => {
@@ -204,12 +221,28 @@ export async function reconcileAll(room: Room): Promise<void> {
   await room.firewall.reconcile()
 }
 
+/** Sandboxes that are compared without a pause: some milliseconds. */
+const sandboxesPerTurn = 16
+
+/** Compares and patches; verbs run in the pauses between networks and groups of sandboxes. */
+async function repair(room: Room): Promise<void> {
+  await repairNow(wantedOfNetworks(room))
+  const ids = liveSandboxes(room).map(({ spec }) => spec.containerId)
+  for (let first = 0; first < ids.length; first += sandboxesPerTurn) {
+    const group = new Set(ids.slice(first, first + sandboxesPerTurn))
+    // Read anew: a verb may have changed or closed some meanwhile.
+    const live = liveSandboxes(room).filter(({ spec }) => group.has(spec.containerId))
+    await repairNow(wantedOfSandboxes(room, live))
+    await nextTurn()
+  }
+}
+
 /**
  * Compares and patches in one go, without an await between, so that no verb comes in between. What
  * fails is logged and does not keep the rest from being repaired.
  */
-async function repair(room: Room): Promise<void> {
-  const outcomes = missingSteps(room).map(({ what, steps }) => ({ what, ...startSteps(steps) }))
+async function repairNow(wanted: readonly Wanted[]): Promise<void> {
+  const outcomes = compare(wanted).map(({ what, steps }) => ({ what, ...startSteps(steps) }))
   for (const { what, failure, settled } of outcomes) {
     await settled
     if (failure === undefined) log.info('repaired', { what })

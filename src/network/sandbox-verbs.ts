@@ -14,6 +14,7 @@ import { applySteps, undoSteps } from './apply.ts'
 import { diffObjects, type Step } from './diff.ts'
 import {
   hasOwnNetns,
+  needsAnnouncement,
   objectsOf,
   releaseEndpoint,
   reserveEndpoint,
@@ -158,7 +159,8 @@ async function makeKernelObjects(room: Room, sandbox: Sandbox, undo: UndoStack):
   await applySteps(netns)
   undo.push(() => undoSteps(netns))
   writeAll(sandbox, before)
-  await applySteps(inside)
+  const announced = sandbox.endpoints.some((endpoint) => needsAnnouncement(room, endpoint))
+  await applySteps(inside, announced)
   undo.push(() => undoSteps(inside))
   writeAll(sandbox, after)
 }

@@ -13,6 +13,8 @@ export interface NetworkEntry {
   readonly endpoints: Map<string, { readonly containerId: string }>
   /** Names that its endpoints have, by endpoint. */
   readonly names: Map<string, ZoneRecord>
+  /** Addresses that an earlier endpoint had with a MAC that does not follow from them. */
+  readonly strayAddresses: Set<string>
   /** Being removed: no longer found, no new endpoints. */
   removing: boolean
 }
@@ -44,7 +46,11 @@ export class State {
 
   addNetwork(record: NetworkRecord): NetworkEntry {
     const entry: NetworkEntry = {
-      record, endpoints: new Map(), names: new Map(), removing: false,
+      record,
+      endpoints: new Map(),
+      names: new Map(),
+      strayAddresses: new Set(),
+      removing: false,
     }
     this.networks.set(record.network.id, entry)
     this.#names.set(record.network.spec.name, record.network.id)

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict'
+import { spawn, type ChildProcess } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { after } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { tableAccess } from '../firewall/access.ts'
+import { IptablesBackend } from '../firewall/iptables.ts'
+import { FirewallWriter } from '../firewall/writer.ts'
+import { startKeeper, type KeeperConnection } from '../keeper/connection.ts'
+import { endpointSpec, networkSpec } from './fixture.ts'
+import { openLab, run, type RealRooms } from './lab.ts'
+import type { Sandbox } from './model.ts'
+
+const children: ChildProcess[] = []
+const keepers: KeeperConnection[] = []
+after(async () => {
+  for (const child of children) child.kill('SIGKILL')
+  for (const keeper of keepers) await keeper.stop()
+})
+
+/** The firewall and the keeper as the daemon makes them. */
+const real: RealRooms = {
+  firewall: (_store, forwarding) =>
+    new FirewallWriter(
+      new IptablesBackend({
+        settings: { userlandProxy: true, ipv4: true, ipv6: true, allowDirectRouting: false, sharedChains: false },
+        access: tableAccess(),
+        dropForwarding: (family) => forwarding.switchedByUs(family),
+        policies: { get: () => undefined, set: async () => undefined },
+      }),
+    ),
+  keeper: async (folder) => {
+    const keeper = await startKeeper({
+      socketPath: join(folder, 'k.sock'),
+      logPath: join(folder, 'k.log'),
+      pidPath: join(folder, 'k.pid'),
+    })
+    keepers.push(keeper)
+    return keeper
+  },
+}
+
+/** A web server inside a sandbox that answers `text`. */
+async function serve(sandbox: Sandbox, text: string): Promise<void> {
+  const folder = join(sandbox.spec.filesDir, 'www')
+  mkdirSync(folder)
+  writeFileSync(join(folder, 'index.html'), `${text}\n`)
+  const inside = ['--net=' + sandbox.netnsPath, 'busybox', 'httpd', '-f', '-p', '80', '-h', folder]
+  children.push(spawn('nsenter', inside, { stdio: 'ignore' }))
+  for (let tries = 0; tries < 100; tries++) {
+    if (/:80\b/.test(run('ss -Hltn', sandbox.netnsPath))) return
+    await sleep(20)
+  }
+  assert.fail('the web server did not start')
+}
+
+const fetched = (url: string, netns = '') => run(`curl -s -m 3 ${url}`, netns).trim()
+
+test('a published port answers by loopback, host address and from another network', async () => {
+  run('sysctl -qw net.ipv4.ip_forward=0')
+  const lab = await openLab({}, real)
+  const { engine } = lab
+  assert.match(run('iptables -S FORWARD'), /-P FORWARD DROP/)
+  await engine.create(networkSpec({ name: 'localnet' }))
+  await engine.create(networkSpec({ name: 'other' }))
+  const publication = { protocol: 'tcp', containerPort: 80, hostIp: '' } as const
+  const web = await engine.open(
+    lab.spec({
+      containerName: 'web',
+      endpoints: [endpointSpec('localnet')],
+      publications: [{ ...publication, hostPortFirst: 5050, hostPortLast: 5050 }],
+      exposed: ['80/tcp'],
+    }),
+  )
+  const same = await engine.open(lab.spec({ endpoints: [endpointSpec('localnet')] }))
+  const apart = await engine.open(lab.spec({ endpoints: [endpointSpec('other')] }))
+  await serve(web, 'hi')
+  assert.equal(fetched('http://127.0.0.1:5050'), 'hi')
+  assert.equal(fetched('http://[::1]:5050'), 'hi')
+  assert.equal(fetched('http://172.18.0.1:5050'), 'hi')
+  assert.equal(fetched('http://172.18.0.1:5050', same.netnsPath), 'hi')
+  assert.equal(fetched('http://172.19.0.1:5050', apart.netnsPath), 'hi')
+  assert.throws(() => fetched('http://172.18.0.2', apart.netnsPath))
+  assert.match(run('dig +short web @127.0.0.11', same.netnsPath), /^172\.18\.0\.2$/m)
+  assert.match(run('dig +short -x 172.18.0.2 @127.0.0.11', same.netnsPath), /^web\.localnet\.$/m)
+  const taken = lab.spec({
+    endpoints: [endpointSpec('other')],
+    publications: [{ ...publication, hostPortFirst: 5050, hostPortLast: 5050 }],
+  })
+  await assert.rejects(engine.open(taken), {
+    message: /Bind for 0\.0\.0\.0:5050 failed: port is already allocated$/,
+  })
+  await engine.disconnect(web.spec.containerId, 'localnet', false)
+  await engine.connect(web.spec.containerId, endpointSpec('other'))
+  assert.equal(fetched('http://127.0.0.1:5050'), 'hi')
+  assert.equal(fetched('http://172.18.0.1:5050', same.netnsPath), 'hi')
+  assert.deepEqual(await engine.plan(), [])
+  for (const { spec } of [web, same, apart]) await engine.close(spec.containerId)
+  assert.throws(() => fetched('http://127.0.0.1:5050'))
+  assert.doesNotMatch(run('iptables -t nat -S DOCKER'), /5050/)
+  for (const name of ['localnet', 'other']) await engine.remove(name)
+  assert.doesNotMatch(run('iptables-save'), /br-/)
+  await lab.end()
+})
+
+test('a port of another program is refused, an ephemeral one is chosen again', async () => {
+  const lab = await openLab({}, real)
+  const { engine } = lab
+  const [first = 0] = run('sysctl -n net.ipv4.ip_local_port_range').split(/\s+/).map(Number)
+  const listen = `TCP-LISTEN:${first},fork,reuseaddr`
+  children.push(spawn('socat', [listen, 'SYSTEM:true'], { stdio: 'ignore' }))
+  for (let tries = 0; tries < 100; tries++) {
+    if (run('ss -Hltn').includes(`:${first}`)) break
+    await sleep(20)
+  }
+  const publication = { protocol: 'tcp', containerPort: 80, hostIp: '' } as const
+  const endpoints = [endpointSpec('bridge')]
+  const fixed = { ...publication, hostPortFirst: first, hostPortLast: first }
+  await assert.rejects(engine.open(lab.spec({ endpoints, publications: [fixed] })), {
+    message: new RegExp(`failed to bind host port for 0\\.0\\.0\\.0:${first}:172\\.17\\.0\\.2:80/tcp`),
+  })
+  const free = { ...publication, hostPortFirst: 0, hostPortLast: 0 }
+  const c1 = await engine.open(lab.spec({ endpoints, publications: [free] }))
+  assert.deepEqual(
+    c1.ports['80/tcp']?.map(({ hostIp, hostPort }) => [hostIp, hostPort]),
+    [['0.0.0.0', first + 1], ['::', first + 1]],
+  )
+  await engine.close(c1.spec.containerId)
+  await lab.end()
+})
