@@ -71,8 +71,13 @@ export class Lab {
   static async start(t: TestContext | undefined, options: EngineOptions = {}): Promise<Lab> {
     const lab = new Lab(options)
     t?.after(() => lab.stop())
-    await lab.startDaemon()
-    if (options.busybox !== false) await lab.loadBusybox()
+    try {
+      await lab.startDaemon()
+      if (options.busybox !== false) await lab.loadBusybox()
+    } catch (error) {
+      await lab.stop()
+      throw error
+    }
     return lab
   }
 
