@@ -8,6 +8,7 @@ import { formatAddress, parseAddress } from '../address/ip.ts'
 import { Refusal } from '../base/refusal.ts'
 import type { Backend, ExplainMatch, Unit } from './backend.ts'
 import { Repairer, type WatchFirewall } from './repair.ts'
+import { mergeRanges } from './ranges.ts'
 import type { BridgeIntent, Firewall, LinkIntent, PortIntent } from './intent.ts'
 
 /** A compose file of a thousand services at once; a bound, not a tuning. */
@@ -56,9 +57,9 @@ export class FirewallWriter implements Firewall {
     const empty = ports.length === 0 && links.length === 0
     const unit = empty ? undefined : ({
       kind: 'endpoint',
-      ports: ports.map((port) => ({
+      ports: mergeRanges(ports.map((port) => ({
         ...port, hostIp: canonical(port.hostIp), containerIp: canonical(port.containerIp),
-      })),
+      }))),
       links: links.map((link) => ({
         ...link, parentIp: canonical(link.parentIp), childIp: canonical(link.childIp),
       })),
