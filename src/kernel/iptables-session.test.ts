@@ -11,7 +11,8 @@ for (const family of [4, 6] as const) {
 
   test(`${program}: changes one after another, a refused one in between`, async () => {
     const session = new IptablesSession(family)
-    await session.restore('*filter\n:ONE - [0:0]\n-A ONE -p tcp -m tcp --dport 1 -j ACCEPT\nCOMMIT\n')
+    const rule = '-A ONE -p tcp -m tcp --dport 1 -j ACCEPT'
+    await session.restore(`*filter\n:ONE - [0:0]\n${rule}\nCOMMIT\n`)
     assert.match(shell(`${program} -S ONE`), /--dport 1 /)
     await session.restore('*filter\n-D ONE -p tcp -m tcp --dport 1 -j ACCEPT\nCOMMIT\n' +
       '*nat\n:TWO - [0:0]\nCOMMIT\n')
