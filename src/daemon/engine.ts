@@ -34,7 +34,7 @@ export interface Engine {
   /** Routes of the rooms' own resources. */
   readonly routes: readonly Route[]
   diskUsage(parts: ReadonlySet<string>): Promise<DiskUsage>
-  login(credentials: Credentials): Promise<string>
+  login(credentials: Credentials, signal: AbortSignal): Promise<void>
   /** Compares everything with the kernel and patches it. */
   reconcile(): Promise<void>
   /** All at once, each with its own grace period. */
@@ -84,7 +84,12 @@ async function buildRooms(
   })
   const volumes = await openVolumes(join(layout.dataRoot, 'volumes'), store, emit)
   const users = (imageId: string) => imageUsers(containers, imageId)
-  const images = await openImages({ containerd, emit, usersOf: users })
+  const images = await openImages({
+    containerd,
+    emit,
+    usersOf: users,
+    insecureRegistries: config['insecure-registries'],
+  })
   const containers = new Containers({
     store,
     containerd,
@@ -105,7 +110,8 @@ async function buildRooms(
     counts: { containers: () => containers.counts(), images: () => images.catalogue.all().length },
     routes: routesOf(rooms),
     diskUsage: (parts) => diskUsage(rooms, parts),
-    login: async () => '',
+    login: ({ serveraddress, ...credentials }, signal) =>
+      images.login(serveraddress, credentials, signal),
     reconcile: () => networks.reconcile(),
     stopContainers: () => containers.stopAll(),
     async stop(keep) {

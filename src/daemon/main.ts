@@ -136,7 +136,7 @@ async function openApi(config: () => Config, engine: Engine, events: EventLog): 
     ...systemRoutes({
       facts: () => currentFacts(config(), constants, counts, events),
       diskUsage: (parts) => engine.diskUsage(parts),
-      login: (credentials) => engine.login(credentials),
+      login: (credentials, signal) => engine.login(credentials, signal),
     }),
     ...eventRoutes(events),
     ...engine.routes,
@@ -165,8 +165,6 @@ function reloadConfig(current: Config, flags: Given, events: EventLog): Config {
       labels: fresh.labels,
       'live-restore': fresh['live-restore'],
       'shutdown-timeout': fresh['shutdown-timeout'],
-      'insecure-registries': fresh['insecure-registries'],
-      'registry-mirrors': fresh['registry-mirrors'],
     }
     setLevel(changed)
     log.info('configuration reloaded', {

@@ -284,7 +284,10 @@ const containers = {
   'insecure-registries': list('Registries without TLS or with unknown certificates', {
     flag: 'insecure-registry',
   }),
-  'registry-mirrors': list('Mirrors to pull from first', { flag: 'registry-mirror' }),
+  'registry-mirrors': list('Mirrors to pull from first', {
+    flag: 'registry-mirror',
+    noEffect: true,
+  }),
 }
 
 export const options = { ...paths, ...process, ...tls, ...networks, ...containers }
