@@ -8,6 +8,7 @@ import { log } from '../base/log.ts'
 import { messageOf, Refusal } from '../base/refusal.ts'
 import type { BridgeIntent } from '../firewall/intent.ts'
 import { applySteps, undoSteps } from './apply.ts'
+import { ensureBridgeFilter } from './bridge-filter.ts'
 import { diffObjects, type Step } from './diff.ts'
 import { driverNamed } from './drivers/drivers.ts'
 import type { Driver, HostFacts } from './drivers/driver.ts'
@@ -75,6 +76,7 @@ export async function makeNetwork(
   try {
     const refusal = driver.validatePools(network, host)
     if (refusal !== undefined) throw refusal
+    await ensureBridgeFilter(room, network)
     await program(room, driver, network, host)
     return network
   } catch (error) {

@@ -60,6 +60,10 @@ async function ensureBridge(room: Room, stored: NetworkRecord | undefined): Prom
     await room.store.write([{ collection: collections.networks, id, document: null }])
     return
   }
+  if (room.config.bridgeGiven && findLink(homeNetns(), bridge) === undefined) {
+    const sentence = `bridge device with non default name ${bridge} must be created manually`
+    throw new Refusal('forbidden', sentence)
+  }
   const pool = bridgePool(room, stored?.network)
   const spec = bridgeSpec(room, pool)
   if (stored !== undefined && samePool(stored.network, pool)) {

@@ -14,6 +14,7 @@ import { homeNetns, removeNetns } from '../kernel/netns.ts'
 import type { KernelObject } from '../kernel/object.ts'
 import type { Change, Collection } from '../store/store.ts'
 import { startSteps } from './apply.ts'
+import { ensureBridgeFilter } from './bridge-filter.ts'
 import { diffObjects, identityOf, type Step } from './diff.ts'
 import { aliasPrefix } from './drivers/bridge.ts'
 import { driverNamed } from './drivers/drivers.ts'
@@ -61,6 +62,15 @@ async function restoreNetworks(room: Room, records: readonly NetworkRecord[]): P
     room.state.addNetwork(record)
   }
   await ensurePredefined(room, predefined)
+  for (const network of room.state.list()) {
+    await ensureBridgeFilter(room, network).catch((error: unknown) => {
+      log.error('a network is not separated', {
+        network: network.spec.name,
+        error: messageOf(error),
+      })
+    })
+    if (network.pools.some(({ family }) => family === 6)) await room.forwarding.switchOn(6)
+  }
 }
 
 async function restoreSandboxes(

@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { after } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { tableAccess } from '../firewall/access.ts'
 import { IptablesBackend } from '../firewall/iptables.ts'
+import type { Firewall } from '../firewall/intent.ts'
 import { FirewallWriter } from '../firewall/writer.ts'
 import { startKeeper, type KeeperConnection } from '../keeper/connection.ts'
 import { endpointSpec, networkSpec } from './fixture.ts'
+import type { Forwarding } from './forwarding.ts'
 import { openLab, run, type RealRooms } from './lab.ts'
 import type { Sandbox } from './model.ts'
 
@@ -19,17 +21,21 @@ after(async () => {
   for (const keeper of keepers) await keeper.stop()
 })
 
+const families = { ipv4: true, ipv6: true, allowDirectRouting: false, sharedChains: false }
+
+function realFirewall(forwarding: Forwarding, userlandProxy: boolean): Firewall {
+  const backend = new IptablesBackend({
+    settings: { ...families, userlandProxy },
+    access: tableAccess(),
+    dropForwarding: (family) => forwarding.switchedByUs(family),
+    policies: { get: () => undefined, set: async () => undefined },
+  })
+  return new FirewallWriter(backend)
+}
+
 /** The firewall and the keeper as the daemon makes them. */
 const real: RealRooms = {
-  firewall: (_store, forwarding) =>
-    new FirewallWriter(
-      new IptablesBackend({
-        settings: { userlandProxy: true, ipv4: true, ipv6: true, allowDirectRouting: false, sharedChains: false },
-        access: tableAccess(),
-        dropForwarding: (family) => forwarding.switchedByUs(family),
-        policies: { get: () => undefined, set: async () => undefined },
-      }),
-    ),
+  firewall: (_store, forwarding) => realFirewall(forwarding, true),
   keeper: async (folder) => {
     const keeper = await startKeeper({
       socketPath: join(folder, 'k.sock'),
@@ -127,5 +133,64 @@ test('a port of another program is refused, an ephemeral one is chosen again', a
     [['0.0.0.0', first + 1], ['::', first + 1]],
   )
   await engine.close(c1.spec.containerId)
+  await lab.end()
+})
+
+test('icc=false separates containers, and a legacy link opens what the child exposes', async () => {
+  const lab = await openLab({ icc: false }, real)
+  const { engine } = lab
+  const endpoints = [endpointSpec('bridge')]
+  const child = await engine.open(lab.spec({ endpoints, exposed: ['80/tcp'] }))
+  await serve(child, 'child')
+  const { containerId, containerName } = child.spec
+  const links = [{ containerId, containerName, alias: 'db', exposed: ['80/tcp'] }]
+  const parent = await engine.open(lab.spec({ endpoints, links }))
+  const other = await engine.open(lab.spec({ endpoints }))
+  const url = `http://${child.endpoints[0]?.ipv4.split('/')[0]}`
+  assert.equal(fetched(url, parent.netnsPath), 'child')
+  assert.throws(() => fetched(url, other.netnsPath))
+  const hosts = readFileSync(join(parent.spec.filesDir, 'hosts'), 'utf8')
+  const line = `172.17.0.2\tdb ${containerId.slice(0, 12)} ${containerName}\n`
+  assert.ok(hosts.includes(line), hosts)
+  for (const { spec } of [child, parent, other]) await engine.close(spec.containerId)
+  await lab.end()
+})
+
+test('without the userland proxy loopback and hairpin work by rules alone', async () => {
+  const lab = await openLab({ userlandProxy: false }, {
+    ...real,
+    firewall: (_store, forwarding) => realFirewall(forwarding, false),
+  })
+  const { engine } = lab
+  const range = { hostPortFirst: 8080, hostPortLast: 8080 }
+  const publication = { protocol: 'tcp', containerPort: 80, hostIp: '', ...range } as const
+  await engine.create(networkSpec({ name: 'u1' }))
+  const web = await engine.open(
+    lab.spec({ endpoints: [endpointSpec('u1')], publications: [publication] }),
+  )
+  assert.equal(web.ports['80/tcp']?.length, 1)
+  await serve(web, 'hi')
+  assert.equal(fetched('http://127.0.0.1:8080'), 'hi')
+  assert.equal(fetched('http://172.18.0.1:8080', web.netnsPath), 'hi')
+  await engine.close(web.spec.containerId)
+  await engine.remove('u1')
+  await lab.end()
+})
+
+test('a dual-stack network gives both addresses, gateways and names', async () => {
+  const lab = await openLab({}, real)
+  const { engine } = lab
+  const pools = [{ subnet: 'fd00:7::/64' }]
+  const ipam = { driver: 'default', options: null, pools }
+  await engine.create(networkSpec({ name: 'six', enableIpv6: true, ipam }))
+  const spec = lab.spec({ containerName: 'v6', endpoints: [endpointSpec('six')] })
+  const one = await engine.open(spec)
+  const two = await engine.open(lab.spec({ endpoints: [endpointSpec('six')] }))
+  assert.equal(one.endpoints[0]?.ipv6, 'fd00:7::2/64')
+  run('ping -6 -c 1 -W 2 fd00:7::2', two.netnsPath)
+  assert.match(run('ip -6 route', one.netnsPath), /default via fd00:7::1 dev eth0/)
+  assert.match(run('dig +short AAAA v6 @127.0.0.11', two.netnsPath), /^fd00:7::2$/m)
+  for (const sandbox of [one, two]) await engine.close(sandbox.spec.containerId)
+  await engine.remove('six')
   await lab.end()
 })
