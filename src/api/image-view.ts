@@ -11,6 +11,10 @@ const since = { emptyNames: 143, noVirtualSize: 144, noContainerConfig: 145, des
 
 const unixSeconds = (time: string): number => Math.floor(epochMs(time === '' ? zeroTime : time) / 1000)
 
+/** As Go prints it: no zeros at the end of the fraction. */
+const goTime = (time: string): string =>
+  (time === '' ? zeroTime : time.replace(/\.(\d*?)0+Z$/, (_end, kept) => (kept === '' ? 'Z' : `.${kept}Z`)))
+
 function namesOf(
   { repoTags, repoDigests }: Image, version: ApiVersion,
 ): { readonly RepoTags: readonly string[]; readonly RepoDigests: readonly string[] } {
@@ -50,7 +54,7 @@ export function imageInspect(image: Image, version: ApiVersion): object {
     RepoDigests: image.repoDigests,
     Parent: '',
     Comment: commentOf(document),
-    Created: image.created === '' ? zeroTime : image.created,
+    Created: goTime(image.created),
     ...(old ? { Container: '', ContainerConfig: configShape.show(configShape.decode(null, '')) } : {}),
     DockerVersion: document.dockerVersion,
     Author: document.author,
@@ -63,7 +67,7 @@ export function imageInspect(image: Image, version: ApiVersion): object {
     ...(version < since.noVirtualSize ? { VirtualSize: image.size } : {}),
     GraphDriver: { Data: null, Name: storageDriver },
     RootFS: { Type: 'layers', Layers: document.diffIds },
-    Metadata: { LastTagTime: image.taggedAt === '' ? zeroTime : image.taggedAt },
+    Metadata: { LastTagTime: goTime(image.taggedAt) },
     ...(version < since.descriptor ? {} : { Descriptor: image.manifestDescriptor }),
   }
 }

@@ -49,7 +49,7 @@ export const configFields = {
 }
 export const configShape = object(configFields, [
   'ExposedPorts', 'Healthcheck', 'ArgsEscaped', 'NetworkDisabled', 'MacAddress', 'StopSignal',
-  'Shell',
+  'StopTimeout', 'Shell',
 ])
 export type Config = Of<typeof configShape>
 

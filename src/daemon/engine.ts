@@ -89,6 +89,7 @@ async function buildRooms(
     emit,
     usersOf: users,
     insecureRegistries: config['insecure-registries'],
+    mirrors: config['registry-mirrors'],
   })
   const containers = new Containers({
     store,

@@ -286,7 +286,6 @@ const containers = {
   }),
   'registry-mirrors': list('Mirrors to pull from first', {
     flag: 'registry-mirror',
-    noEffect: true,
   }),
 }
 

@@ -38,6 +38,8 @@ export interface ImagesOptions {
   readonly usersOf: (imageId: string) => readonly ImageUser[]
   /** Registries (host:port) that may speak plain HTTP; those on loopback always may. */
   readonly insecureRegistries?: readonly string[]
+  /** Mirrors of Docker Hub, as URLs, asked in turn before it. */
+  readonly mirrors?: readonly string[]
 }
 
 export interface ImageUsage {
@@ -73,6 +75,7 @@ export class Images {
       catalogue,
       containerd: options.containerd,
       insecureRegistries: options.insecureRegistries ?? [],
+      mirrors: options.mirrors ?? [],
       storing: (task) => this.storing(task),
     })
   }

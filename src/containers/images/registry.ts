@@ -5,23 +5,25 @@
  * HTTP. Refusals are in the engine's words.
  */
 import { createHash } from 'node:crypto'
-import { isIP } from 'node:net'
 import type { Readable } from 'node:stream'
-import { messageOf, Refusal } from '../../base/refusal.ts'
+import { Refusal } from '../../base/refusal.ts'
 import { isObject } from '../shape.ts'
 import {
   documentBytesMax, mediaTypes, parseDocument, type Descriptor,
 } from './documents.ts'
 import { exchange, readBody, type HttpAnswer, type HttpCall } from './http.ts'
 import { familiarName, familiarRepository, type Reference } from './reference.ts'
+import { dialError, maySpeakPlainHttp } from './registry-hosts.ts'
 import { answerChallenge, parseChallenge, type Credentials } from './registry-auth.ts'
 
 export interface RegistryOptions {
   readonly reference: Reference
   readonly credentials: Credentials
   readonly signal: AbortSignal
-  /** Hosts (with port) or prefixes (CIDR is not read) that may speak plain HTTP. */
+  /** Hosts (with port) or address prefixes that may speak plain HTTP. */
   readonly insecureRegistries: readonly string[]
+  /** Asked instead of the registry's own host: `https://mirror.example`. */
+  readonly mirror?: string
   readonly actions: 'pull' | 'pull,push'
 }
 
@@ -46,7 +48,9 @@ export class Registry {
   constructor(options: RegistryOptions) {
     const { domain } = options.reference
     this.#options = options
-    this.#mayBePlain = isLoopback(domain) || options.insecureRegistries.includes(domain)
+    const host = options.mirror === undefined ? domain : new URL(options.mirror).host
+    this.#mayBePlain = maySpeakPlainHttp(host, options.insecureRegistries)
+    if (options.mirror !== undefined) this.#origin = new URL(options.mirror).origin
   }
 
   /** The manifest or index behind the tag or digest; its digest is checked. */
@@ -161,8 +165,7 @@ export class Registry {
       })
     } catch (error) {
       if (error instanceof Refusal || signal.aborted) throw error
-      const verb = method[0] + method.slice(1).toLowerCase()
-      throw new Refusal('internal', `${verb} "${url.href}": ${messageOf(error)}`, { cause: error })
+      throw dialError(url, method, error)
     }
   }
 
@@ -223,9 +226,4 @@ function firstError(text: string): { readonly code: string; readonly message: st
   const first: unknown = Array.isArray(errors) ? errors[0] : undefined
   if (!isObject(first)) return { code: '', message: '' }
   return { code: String(first['code'] ?? ''), message: String(first['message'] ?? '') }
-}
-
-function isLoopback(domain: string): boolean {
-  const host = domain.replace(/:\d+$/, '').replace(/^\[|\]$/g, '')
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }

@@ -1,5 +1,6 @@
 /** What images have to do with registries: pull, push, distribution, login. */
-import { Refusal } from '../../base/refusal.ts'
+import { log } from '../../base/log.ts'
+import { messageOf, Refusal } from '../../base/refusal.ts'
 import type { Containerd } from '../containerd/client.ts'
 import type { Catalogue, Image } from './catalogue.ts'
 import { ContentStore, withLease } from './content.ts'
@@ -41,6 +42,8 @@ export interface RemoteOptions {
   readonly containerd: Containerd
   readonly catalogue: Catalogue
   readonly insecureRegistries: readonly string[]
+  /** Asked before Docker Hub. */
+  readonly mirrors: readonly string[]
   readonly storing: <T>(task: () => Promise<T>) => Promise<T>
 }
 
@@ -53,9 +56,21 @@ export class Remote {
     this.#options = options
   }
 
-  /** Without a tag, every tag of the repository. */
+  /** Without a tag, every tag of the repository. Mirrors of Docker Hub are asked first. */
   async pull(request: RemotePull): Promise<readonly Pulled[]> {
-    const registry = this.#registry(request, 'pull')
+    const mirrors = request.reference.domain === 'docker.io' ? this.#options.mirrors : []
+    for (const mirror of mirrors) {
+      try {
+        return await this.#pullFrom(request, this.#registry(request, 'pull', mirror))
+      } catch (error) {
+        if (request.signal.aborted) throw error
+        log.warn('a registry mirror does not serve', { mirror, why: messageOf(error) })
+      }
+    }
+    return this.#pullFrom(request, this.#registry(request, 'pull'))
+  }
+
+  async #pullFrom(request: RemotePull, registry: Registry): Promise<readonly Pulled[]> {
     const { reference } = request
     const references = reference.tag === undefined && reference.digest === undefined
       ? (await registry.tags()).map((tag) => ({ ...reference, tag }))
@@ -128,9 +143,15 @@ export class Remote {
     await this.#registry({ reference, credentials, signal }, 'pull').checkLogin()
   }
 
-  #registry({ reference, credentials, signal }: RemoteRequest, actions: 'pull' | 'pull,push'): Registry {
+  #registry(
+    { reference, credentials, signal }: RemoteRequest, actions: 'pull' | 'pull,push', mirror?: string,
+  ): Registry {
     const { insecureRegistries } = this.#options
-    return new Registry({ reference, credentials, signal, insecureRegistries, actions })
+    const options = { reference, signal, insecureRegistries, actions }
+    // Credentials are for the registry itself, not for who mirrors it.
+    return mirror === undefined
+      ? new Registry({ ...options, credentials })
+      : new Registry({ ...options, credentials: {}, mirror })
   }
 }
 
