@@ -17,6 +17,7 @@ import { logMaxBytes } from './defaults.ts'
 import { containerPaths } from './paths.ts'
 import type { ContainerRecord } from './record.ts'
 import type { ContainersConfig, Context } from './rooms.ts'
+import { endStrayShim } from './shims.ts'
 
 /** Taken down when the container stops. */
 export function releaseShm(context: Context, id: string): void {
@@ -125,8 +126,13 @@ export async function createTask(
   return pid
 }
 
-/** Removes task and containerd container, whatever is there of them. */
+/** Removes task, shim and containerd container, whatever is there of them. */
 export async function forgetTask(context: Context, id: string): Promise<void> {
+  await forgetKnown(context, id)
+  await endStrayShim(context.containerd, id)
+}
+
+async function forgetKnown(context: Context, id: string): Promise<void> {
   const { tasks, containers } = context.containerd
   const found = await unlessNotFound(containers.get({ id }))
   if (found === undefined) return

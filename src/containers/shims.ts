@@ -1,0 +1,69 @@
+/**
+ * Shims without a task: what is left when the daemon or containerd dies while containerd starts
+ * one. Nobody else ever ends them: containerd has forgotten them, and the container waits inside
+ * for a start that cannot come.
+ */
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { log } from '../base/log.ts'
+import { messageOf } from '../base/refusal.ts'
+import { runCommand } from '../kernel/command.ts'
+import type { Containerd } from './containerd/client.ts'
+
+/** Where every containerd's shims have their sockets, and its runc its state. */
+const stateFolder = '/run/containerd'
+const shimProgram = 'containerd-shim-runc-v2'
+
+/** To be called when containerd has no task of this id and nobody is making one. */
+export async function endStrayShim(containerd: Containerd, id: string): Promise<void> {
+  const { socketPath, namespace } = containerd
+  const name = createHash('sha256').update(join(socketPath, namespace, id)).digest('hex')
+  const socket = join(stateFolder, 's', name)
+  if (!existsSync(socket)) return
+  for (const shim of shimsOf(socketPath, namespace, id)) {
+    log.info('ending a shim without a task', { id, pid: shim })
+    for (const pid of [...childrenOf(shim), shim]) end(pid)
+  }
+  rmSync(socket, { force: true })
+  const root = join(stateFolder, 'runc', namespace)
+  if (!existsSync(join(root, id))) return
+  await runCommand('runc', ['--root', root, 'delete', '--force', id], { tolerate: true })
+}
+
+function shimsOf(socketPath: string, namespace: string, id: string): readonly number[] {
+  return processes().filter((pid) => {
+    const words = readProc(pid, 'cmdline').split('\0')
+    const follows = (flag: string, value: string) => words[words.indexOf(flag) + 1] === value
+    return words[0]?.endsWith(shimProgram) === true && follows('-address', socketPath) &&
+      follows('-namespace', namespace) && follows('-id', id)
+  })
+}
+
+function childrenOf(parent: number): readonly number[] {
+  return processes().filter((pid) => {
+    const stat = readProc(pid, 'stat')
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === parent
+  })
+}
+
+function processes(): readonly number[] {
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number)
+}
+
+function readProc(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8')
+  } catch (error) {
+    log.debug('a process ended while it was looked at', { pid, error: messageOf(error) })
+    return ''
+  }
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch (error) {
+    log.debug('a process had ended already', { pid, error: messageOf(error) })
+  }
+}
