@@ -31,7 +31,7 @@ import { hasProcess, isRunning } from './record.ts'
 import { Registry, type Container, type WaitCondition, type WaitResult } from './registry.ts'
 import { removeContainer, removeLink, removeNow, type RemoveOptions } from './remove.ts'
 import { renameContainer } from './rename.ts'
-import { Restoration } from './restore.ts'
+import { recheck, Restoration } from './restore.ts'
 import type { Context, Rooms } from './rooms.ts'
 import { statsOf, type StatsOptions } from './stats.ts'
 import { checkStartable, startContainer } from './start.ts'
@@ -81,6 +81,15 @@ export class Containers {
       log.error('out-of-memory events are not seen', { error: messageOf(error) })
     })
     await this.#restoration.settle()
+  }
+
+  /** containerd was away and answers again. */
+  async recheck(): Promise<void> {
+    try {
+      await recheck(this.context)
+    } catch (error) {
+      log.warn('what containerd has could not be compared', { error: messageOf(error) })
+    }
   }
 
   find(idOrName: string): Container {

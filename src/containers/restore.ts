@@ -149,6 +149,21 @@ async function guarded(id: string, step: () => Promise<void>): Promise<void> {
   }
 }
 
+/**
+ * containerd was away and answers again: what operations left behind that failed meanwhile is
+ * removed. Exits are asked for by their watchers.
+ */
+export async function recheck(context: Context): Promise<void> {
+  const { containers } = await context.containerd.containers.list({ filters: [] })
+  for (const { id } of containers) {
+    const container = context.registry.get(id)
+    if (container === undefined) continue
+    await guarded(id, () => context.registry.queue.run(id, async () => {
+      if (!hasProcess(container.record.state.status)) await forgetTask(context, id)
+    }))
+  }
+}
+
 /** Containers, snapshots and folders of ours in containerd and on disk that nobody stored. */
 async function sweep(context: Context): Promise<void> {
   const { containerd, config, registry } = context

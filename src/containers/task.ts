@@ -12,6 +12,7 @@ import { makeFifo } from '../kernel/fifo.ts'
 import { unmountAll } from '../kernel/mount.ts'
 import { anyMessage, anyOci } from './containerd/any.ts'
 import { snapshotter, unlessNotFound } from './containerd/client.ts'
+import { Status as TaskStatus } from './containerd/gen/task_pb.ts'
 import { OptionsSchema } from './containerd/gen/runc_options_pb.ts'
 import { logMaxBytes } from './defaults.ts'
 import { containerPaths } from './paths.ts'
@@ -137,11 +138,12 @@ async function forgetKnown(context: Context, id: string): Promise<void> {
   const found = await unlessNotFound(containers.get({ id }))
   if (found === undefined) return
   const task = await unlessNotFound(tasks.get({ containerId: id, execId: '' }))
-  if (task !== undefined) {
+  if (task !== undefined && task.process?.status !== TaskStatus.STOPPED) {
     await unlessNotFound(tasks.kill({ containerId: id, execId: '', signal: 9, all: true })).catch(ended)
     await unlessNotFound(tasks.wait({ containerId: id, execId: '' })).catch(ended)
-    await unlessNotFound(tasks.delete({ containerId: id }))
   }
+  // Also where no task is told of: a creation that was cut off may have left its shim.
+  await unlessNotFound(tasks.delete({ containerId: id }))
   await unlessNotFound(containers.delete({ id }))
 }
 

@@ -104,6 +104,7 @@ async function buildRooms(
   await networks.restore(await containers.restoreRunning())
   await containers.settle()
   await keeper.restored()
+  processes.onContainerdBack(() => { void containers.recheck() })
   const rooms = { networks, firewall, volumes, images, containers }
   return {
     store,
