@@ -30,6 +30,10 @@ export interface LogFileSpec {
 
 const complaintIntervalMs = 60_000
 const noBytes = Buffer.alloc(0)
+/** Entries are written when they come to this many characters, at latest at the end of a burst. */
+const writeLengthMax = 128 * 1024
+/** Where they become bytes, three at most for each character; made anew it would be garbage. */
+const scratch = Buffer.allocUnsafeSlow(3 * 2 * writeLengthMax)
 
 export class LogFile {
   readonly #spec: LogFileSpec
@@ -111,13 +115,15 @@ export class LogFile {
       this.#guard('rotate', () => this.#rotate())
     }
     const line = encodeLogLine(text, stream, time, this.#attributes)
+    if (this.#burst.length + line.length > writeLengthMax) this.#send()
     this.#burst += line
     if (limit > 0) this.#burstBytes += Buffer.byteLength(line)
   }
 
   #send(): void {
     if (this.#burst === '' || this.#fd === -1) return
-    const bytes = Buffer.from(this.#burst)
+    const fits = this.#burst.length * 3 <= scratch.length
+    const bytes = fits ? scratch.subarray(0, scratch.write(this.#burst)) : Buffer.from(this.#burst)
     this.#burst = ''
     this.#burstBytes = 0
     this.#append(bytes)

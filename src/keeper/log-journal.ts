@@ -6,7 +6,7 @@
  * the log before it and its time: from that the next keeper makes the very same bytes and appends
  * those that are missing. A burst during which the log was rotated is not covered.
  */
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, rmSync, writevSync } from 'node:fs'
 import * as field from './fields.ts'
 import type { LogStream } from './log-format.ts'
 
@@ -50,7 +50,7 @@ export class LogJournal {
     const lengths = parts.map((part) => part.length).join(' ')
     const head = JSON.stringify({ logBytes, inode, time, stream, lengths })
     this.#fd ??= openSync(this.#path, 'w', 0o640)
-    writeSync(this.#fd, Buffer.concat([Buffer.from(`${head}\n`), ...parts]), 0, null, 0)
+    writevSync(this.#fd, [Buffer.from(`${head}\n`), ...parts], 0)
   }
 
   remove(): void {
