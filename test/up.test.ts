@@ -40,7 +40,7 @@ class Machine {
 
 /** The machine's network as `ip` and `iptables-save` tell it; counters, times and neighbours left out. */
 const kernelState = `ip -br link | sed 's/@.*//;s/ .*//'; ip -br addr; ip route; cat /proc/sys/net/ipv4/ip_forward;
-iptables-save | sed 's/ \\[[0-9:]*\\]//; /^#/d'; ls /run/netns; ps -eo args | grep -c '[p]ortolan' || true`
+iptables-save | sed 's/ \\[[0-9:]*\\]//' | grep '^[:-]' | grep -v ' ACCEPT$'; ls /run/netns; ps -eo args | grep -c '[p]ortolan' || true`
 
 async function loadImage(machine: Machine): Promise<void> {
   await machine.must(`${join(root, 'scripts/node')} -e '

@@ -7,12 +7,13 @@ import { setLogLevel } from '../../src/base/log.ts'
 import {
   connectContainerd, ensureNamespace, type Containerd,
 } from '../../src/containers/containerd/client.ts'
-import { startContainerd } from '../../src/containers/containerd/supervisor.ts'
+import { startContainerd, type SupervisedContainerd } from '../../src/containers/containerd/supervisor.ts'
 import { openImages, type Images, type ImageUser } from '../../src/containers/images/images.ts'
 
 export interface ImageLab {
   readonly folder: string
   readonly containerd: Containerd
+  readonly supervised: SupervisedContainerd
   readonly images: Images
   readonly events: EngineEvent[]
   /** Containers by the id of their image. */
@@ -43,5 +44,5 @@ export async function startImageLab(t: TestContext): Promise<ImageLab> {
     emit: (event) => events.push(event),
     usersOf: (imageId) => users.get(imageId) ?? [],
   })
-  return { folder, containerd, images: await reopen(), events, users, reopen }
+  return { folder, containerd, supervised, images: await reopen(), events, users, reopen }
 }

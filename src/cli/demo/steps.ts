@@ -43,7 +43,7 @@ export function demoSteps(docker: boolean): readonly Step[] {
     { note: 'somebody flushes the firewall', typed: 'iptables -F; iptables -t nat -F', expect: /^$/ },
     {
       note: 'and the network heals itself',
-      typed: 'sleep 2; ip netns exec neighbour busybox wget -T 5 -qO- http://198.51.100.1:5050',
+      typed: 'sleep 2; ip netns exec neighbour timeout 5 busybox wget -qO- http://198.51.100.1:5050',
       expect: /^hi$/,
     },
     { typed: `${d} rm -f c1 web`, expect: /c1\nweb/ },
