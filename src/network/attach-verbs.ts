@@ -42,14 +42,18 @@ export async function connectSandbox(
     undo.push(() => releaseEndpoint(room, endpoint))
     const parents = parentsOf(room, containerId)
     const draft: Sandbox = { ...before, endpoints: [...before.endpoints, endpoint] }
-    show(entry, draft)
-    undo.push(() => show(entry, before))
     const after = await movePorts(room, before, draft, undo)
-    show(entry, after)
     await room.departures.gone(departureKeys(endpoint))
     const steps = diffObjects(objectsOf(room, after), objectsOf(room, before))
-    await applySteps(steps, needsAnnouncement(room, endpoint))
-    undo.push(() => undoSteps(steps))
+    // Shown and made without an await between: a repair would make it, too.
+    show(entry, after)
+    const made = applySteps(steps, needsAnnouncement(room, endpoint))
+    undo.push(() => show(entry, before))
+    await made
+    undo.push(async () => {
+      show(entry, before)
+      await undoSteps(steps)
+    })
     changeHosts(after, endpoint, true)
     undo.push(() => changeHosts(after, endpoint, false))
     undo.push(() => setNames(room, network.id, endpoint.id, undefined))

@@ -214,3 +214,54 @@ test('a bridge of the user’s own is adopted and never deleted', async () => {
   run('ip link del mine')
   await lab.end()
 })
+
+test('a bridge, a pair and a route that somebody deleted come back, containers go on', async () => {
+  const lab = await openLab()
+  const { engine } = lab
+  const { id } = await engine.create(networkSpec({ name: 'u1' }))
+  const endpoints = [endpointSpec('u1')]
+  const c1 = await engine.open(lab.spec({ endpoints }))
+  const c2 = await engine.open(lab.spec({ endpoints }))
+  run(`ip link del br-${id.slice(0, 12)}`)
+  run(`ip link del ${c2.endpoints[0]?.hostInterface}`)
+  assert.throws(() => run('ping -c 1 -W 1 172.18.0.3', c1.netnsPath))
+  await engine.reconcile()
+  run('ping -c 1 -W 2 172.18.0.3', c1.netnsPath)
+  run('ping -c 1 -W 2 172.18.0.1', c2.netnsPath)
+  assert.match(run('ip route', c2.netnsPath), /^default via 172\.18\.0\.1 dev eth0/)
+  assert.deepEqual(await engine.plan(), [])
+  for (const { spec } of [c1, c2]) await engine.close(spec.containerId)
+  await engine.remove('u1')
+  await lab.end()
+})
+
+test('many connects, disconnects and closes at once leave exactly what they should', async () => {
+  const lab = await openLab()
+  const { engine } = lab
+  await Promise.all(['a', 'b'].map((name) => engine.create(networkSpec({ name }))))
+  await assert.rejects(engine.create(networkSpec({ name: 'a' })), {
+    kind: 'conflict',
+    message: 'network with name a already exists',
+  })
+  const specs = Array.from({ length: 12 }, () => lab.spec({ endpoints: [endpointSpec('a')] }))
+  await Promise.all(specs.map((spec) => engine.open(spec)))
+  const ids = specs.map(({ containerId }) => containerId)
+  await Promise.all([
+    ...ids.map((id) => engine.connect(id, endpointSpec('b'))),
+    ...ids.map((id) => engine.disconnect(id, 'a', false)),
+    ...ids.map((id) => engine.connect(id, endpointSpec('a'))),
+    engine.reconcile(),
+  ])
+  const addresses = engine.endpointsOf(engine.find('a').id).map(({ ipv4 }) => ipv4)
+  assert.equal(new Set(addresses).size, 12)
+  for (const id of ids) {
+    const sandbox = engine.sandbox(id)
+    assert.match(run('ip -o -4 addr', sandbox?.netnsPath), / eth1 .* eth0 /s)
+  }
+  assert.deepEqual(await engine.plan(), [])
+  await Promise.all(ids.map((id) => engine.close(id)))
+  await Promise.all(['a', 'b'].map((name) => engine.remove(name)))
+  await engine.settled()
+  assert.deepEqual(linkNames().filter((name) => /^(br-|veth)/.test(name)), [])
+  await lab.end()
+})

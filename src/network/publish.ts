@@ -12,6 +12,7 @@ import { readSysctl } from '../kernel/sysctl.ts'
 import { driverNamed } from './drivers/drivers.ts'
 import type { Publishing } from './drivers/driver.ts'
 import { chooseGateways } from './gateway.ts'
+import { kernelHasIpv6 } from './host.ts'
 import type { Endpoint, Publication, PublicationSpec, Sandbox, SandboxSpec } from './model.ts'
 import {
   parsePortSpan,
@@ -138,7 +139,7 @@ function portContext(
     containerIpv4: endpoint.ipv4,
     containerIpv6: endpoint.ipv6,
     defaultHostIp: publishing.hostBinding || room.config.hostIp,
-    alsoIpv6: room.config.userlandProxy,
+    alsoIpv6: room.config.userlandProxy && kernelHasIpv6(),
     routed4: publishing.mode4 === 'routed',
     ephemeral: parsePortSpan(read('ip_local_port_range')),
     reserved: parseReservedPorts(read('ip_local_reserved_ports')),
