@@ -39,8 +39,19 @@ export interface Containerd {
   close(): void
 }
 
-/** Clients for the containerd at `socketPath`. Nothing is sent yet. */
-export function connectContainerd(socketPath: string, namespace: string): Containerd {
+/** How long a call waits for a containerd that is being started again. */
+const defaultPatienceMs = 5_000
+const retryMs = 25
+
+/**
+ * Clients for the containerd at `socketPath`. Nothing is sent yet.
+ *
+ * @param patienceMs a call that finds nobody listening is tried again for so long: nothing of it
+ *   was done. Streams are not.
+ */
+export function connectContainerd(
+  socketPath: string, namespace: string, patienceMs = defaultPatienceMs,
+): Containerd {
   const baseUrl = 'http://containerd' // only the :authority header; the socket says where
   const sessions = new Http2SessionManager(baseUrl, undefined, {
     createConnection: () => connect(socketPath),
@@ -49,10 +60,21 @@ export function connectContainerd(socketPath: string, namespace: string): Contai
     request.header.set('containerd-namespace', namespace)
     return next(request)
   }
+  const patiently: Interceptor = (next) => async (request) => {
+    const deadline = Date.now() + patienceMs
+    for (;;) {
+      try {
+        return await next(request)
+      } catch (error) {
+        if (request.stream || Date.now() >= deadline || !isNobodyListening(error)) throw error
+        await new Promise((wake) => setTimeout(wake, retryMs))
+      }
+    }
+  }
   const transport = createGrpcTransport({
     baseUrl,
     sessionManager: sessions,
-    interceptors: [inNamespace],
+    interceptors: [inNamespace, patiently],
   })
   return {
     socketPath,
@@ -78,6 +100,12 @@ export async function ensureNamespace(containerd: Containerd): Promise<void> {
   } catch (error) {
     if (!isAlreadyExists(error)) throw error
   }
+}
+
+/** The connection could not be made at all, so the call cannot have had an effect. */
+function isNobodyListening(error: unknown): boolean {
+  const cause: unknown = error instanceof ConnectError ? error.cause : undefined
+  return cause instanceof Error && 'syscall' in cause && cause.syscall === 'connect'
 }
 
 const hasCode = (error: unknown, code: Code): boolean =>

@@ -115,7 +115,7 @@ class Supervisor implements SupervisedContainerd {
 
   constructor(files: ContainerdFiles) {
     this.#files = files
-    this.#client = connectContainerd(files.socket, 'portolan.watch')
+    this.#client = connectContainerd(files.socket, 'portolan.watch', 0)
   }
 
   get pid(): number {

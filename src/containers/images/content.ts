@@ -27,10 +27,12 @@ const headBytes = 6
 export class ContentStore {
   readonly containerd: Containerd
   readonly #headers: Labels
+  readonly #lease: string
 
   /** @param lease '' for reading only */
   constructor(containerd: Containerd, lease: string) {
     this.containerd = containerd
+    this.#lease = lease
     this.#headers = lease === '' ? {} : { 'containerd-lease': lease }
   }
 
@@ -71,9 +73,23 @@ export class ContentStore {
         await this.abort(ref)
         throw error
       }
+      await this.#hold(digest)
       await this.label(digest, labels)
     }
     return { digest, size, head }
+  }
+
+  /** Puts a blob that was there already under our lease, before anything else lets go of it. */
+  async #hold(digest: string): Promise<void> {
+    await this.lease(digest, 'content')
+    if (await this.has(digest)) return
+    throw new Refusal('unavailable', `${digest} was collected just now: try again`)
+  }
+
+  /** What is there already and maybe nobody else's any more is ours too from now on. */
+  async lease(id: string, type: 'content' | `snapshots/${string}`): Promise<void> {
+    if (this.#lease === '') return
+    await this.containerd.leases.addResource({ id: this.#lease, resource: { id, type } })
   }
 
   /** Small documents: manifests and configurations. */

@@ -178,3 +178,28 @@ test('a root file system is imported, changed and committed', async (t) => {
   assert.deepEqual(committed.config, { Cmd: ['top'] })
   await containerd.snapshots.remove({ snapshotter, key })
 })
+
+test('an upload that breaks off, and a containerd that dies, leave nothing behind', async (t) => {
+  const { images, containerd, supervised } = await startImageLab(t)
+  const tar = await bytesOf(await busyboxImageTar('/bin/busybox'))
+  const broken = Readable.from((async function* () {
+    yield tar.subarray(0, 1_200_000)
+    throw new Error('the client has gone')
+  })())
+  await assert.rejects(images.load(broken), /the client has gone/)
+  await assert.rejects(images.load(Readable.from([tar.subarray(0, 1_200_000)])), /the tar cannot be read/)
+  assert.deepEqual((await containerd.leases.list({ filters: [] })).leases, [])
+
+  const back = new Promise<void>((done) => supervised.onBack(done))
+  const killing = Readable.from((async function* () {
+    yield tar.subarray(0, 1_200_000)
+    process.kill(supervised.pid, 'SIGKILL')
+    await back
+    yield tar.subarray(1_200_000)
+  })())
+  await assert.rejects(images.load(killing))
+  const [loaded] = await images.load(Readable.from([tar]))
+  assert.deepEqual(loaded?.names, ['busybox:latest'])
+  const both = await Promise.all([images.load(Readable.from([tar])), images.load(Readable.from([tar]))])
+  assert.equal(new Set(both.flat().map(({ image }) => image.id)).size, 1)
+})

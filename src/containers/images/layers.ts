@@ -51,6 +51,8 @@ async function unpackLayer(
   content: ContentStore, layer: Descriptor, diffId: string, name: string, parent: string,
 ): Promise<void> {
   const { snapshots, diff } = content.containerd
+  // Leased first, looked at then: it may have been about to be collected.
+  await content.lease(name, `snapshots/${snapshotter}`)
   if ((await unlessNotFound(snapshots.stat({ snapshotter, key: name }))) !== undefined) return
   const key = `unpack-${randomUUID()} ${name}`
   const prepared = await snapshots.prepare({ snapshotter, key, parent }, content.options)

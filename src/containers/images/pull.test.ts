@@ -86,7 +86,9 @@ test('an image is pushed to a registry and pulled from it, in Docker\'s words', 
   await assert.rejects(pull(lab, `localhost:${registryPort}/lab/busybox:v2`),
     new RegExp(`manifest for localhost:${registryPort}/lab/busybox:v2 not found: manifest unknown`))
   await assert.rejects(pull(lab, `localhost:${registryPort}/lab/other:v1`), { kind: 'notFound' })
-  await assert.rejects(pull(lab, 'localhost:5001/x:1'), /Get "http:\/\/localhost:5001\/v2\/x\/manifests\/1": .*ECONNREFUSED/)
+  await assert.rejects(pull(lab, 'localhost:5001/x:1'), {
+    message: 'Get "http://localhost:5001/v2/": dial tcp 127.0.0.1:5001: connect: connection refused',
+  })
 
   const removed = await lab.images.remove(name, false)
   assert.equal(removed.filter((entry) => 'Untagged' in entry).length, 2, 'the digest name goes along')
