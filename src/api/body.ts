@@ -56,9 +56,28 @@ async function readText(body: Readable, headers: IncomingHttpHeaders): Promise<s
   return Buffer.concat(chunks).toString('utf8')
 }
 
-/** The first `bytes` bytes of a socket as a stream of their own; what follows stays in it. */
-export function takeBody(socket: Socket, bytes: number): Readable {
-  return Readable.from(take(socket, bytes), { objectMode: false })
+/** A body of a request that takes its connection over is a few words; more stays in the socket. */
+const takenBytesMax = 1024 * 1024
+
+/**
+ * The first `bytes` bytes of a socket as a stream of their own; what follows stays in it. A small
+ * body is taken at once, whether the handler asks for it or not: some clients send one to attach,
+ * and it must not end up in the container's input. `bodyPending`: it is still to be read.
+ */
+export async function takeBody(
+  socket: Socket,
+  bytes: number,
+): Promise<{ readonly body: Readable; readonly bodyPending: boolean }> {
+  const bodyPending = bytes > takenBytesMax
+  const chunks = take(socket, bytes)
+  const body = Readable.from(bodyPending ? chunks : await collect(chunks), { objectMode: false })
+  return { body, bodyPending }
+}
+
+async function collect(chunks: AsyncIterable<Buffer>): Promise<readonly Buffer[]> {
+  const collected: Buffer[] = []
+  for await (const chunk of chunks) collected.push(chunk)
+  return collected
 }
 
 async function* take(socket: Socket, bytes: number): AsyncGenerator<Buffer> {

@@ -11,6 +11,8 @@ export interface Exchange {
   readonly message: IncomingMessage
   readonly response: ServerResponse
   readonly body: Readable
+  /** Bytes of the body may still be in the socket. */
+  readonly bodyPending: boolean
   /** Present when Node has let go of the connection: it can be taken over. */
   readonly socket: Socket | undefined
   /** Headers that every response carries. */
@@ -57,9 +59,9 @@ function abortWhenGone(response: ServerResponse): AbortController {
 
 /** Answers 101 or 200 by hand, and hands over the connection. */
 function hijack(exchange: Exchange, contentType: string): Socket {
-  const { message, response, socket, body } = exchange
+  const { message, response, socket, body, bodyPending } = exchange
   if (socket === undefined) throw new Error(`${message.url ?? ''} cannot be hijacked`)
-  if (!isBodyless(message.headers) && !body.readableEnded) {
+  if (bodyPending && !body.readableEnded) {
     throw new Error('the body must be read before the connection is taken over')
   }
   response.detachSocket(socket)

@@ -71,6 +71,17 @@ const routes: readonly Route[] = [
   },
   {
     method: 'POST',
+    pattern: '/containers/{id}/attach',
+    async handle(request) {
+      const stream = request.hijack('application/vnd.docker.raw-stream')
+      stream.write('(')
+      for await (const chunk of stream) stream.write(chunk)
+      stream.end(')')
+      return undefined
+    },
+  },
+  {
+    method: 'POST',
     pattern: '/exec/{id}/start',
     async handle(request) {
       const body = await request.json(echoBody)
@@ -225,6 +236,12 @@ test('a connection is taken over wherever the body is', async () => {
     assert.doesNotMatch(text, /Transfer-Encoding/i)
     assert.match(text, /\r\n\r\n\[hi\]onetwo\[end\]$/)
   }
+})
+
+test('a body that the handler does not read is no part of the stream', async () => {
+  const head = `POST /containers/c/attach HTTP/1.1\r\nHost: x\r\n${upgrade}`
+  const text = await raw([`${head}Content-Length: 9\r\n\r\n{"a":`, '"b"}stdin'])
+  assert.match(text, /\r\n\r\n\(stdin\)$/)
 })
 
 test('without upgrade headers the stream follows a 200', async () => {

@@ -55,12 +55,14 @@ export function createApi(routes: readonly Route[], options: { experimental: boo
     createServer(tls) {
       const server = makeServer(tls)
       server.on('request', (message: IncomingMessage, response: ServerResponse) => {
-        void answer(router, { message, response, body: message, socket: undefined, headers })
+        const bodyPending = true
+        const socket = undefined
+        void answer(router, { message, response, body: message, bodyPending, socket, headers })
       })
       server.on('upgrade', (message: IncomingMessage, socket: Socket, head: Buffer) => {
         taken.add(socket)
         socket.once('close', () => taken.delete(socket))
-        void answer(router, detached(message, socket, head, headers))
+        void detached(message, socket, head, headers).then((exchange) => answer(router, exchange))
       })
       server.on('clientError', refuseMalformed)
       servers.push(server)
@@ -107,12 +109,12 @@ function makeServer(tls: TlsOptions | undefined): Server {
 }
 
 /** A request whose connection Node has let go of: its body is still to be taken from the socket. */
-function detached(
+async function detached(
   message: IncomingMessage,
   socket: Socket,
   head: Buffer,
   headers: Exchange['headers'],
-): Exchange {
+): Promise<Exchange> {
   socket.on('error', (error) => log.debug('client connection failed', { error: error.message }))
   if (head.length > 0) socket.unshift(head)
   const response = new ServerResponse(message)
@@ -127,7 +129,7 @@ function detached(
     endSoftly(socket)
   })
   const length = Number(message.headers['content-length'] ?? 0)
-  return { message, response, body: takeBody(socket, length), socket, headers }
+  return { message, response, ...(await takeBody(socket, length)), socket, headers }
 }
 
 /** Closes so that a client which still sends can read the answer: unread bytes would reset it. */

@@ -90,7 +90,6 @@ async function buildRooms(
     usersOf: users,
     insecureRegistries: config['insecure-registries'],
     mirrors: config['registry-mirrors'],
-    mirrors: config['registry-mirrors'],
   })
   const containers = new Containers({
     store,
