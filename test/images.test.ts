@@ -9,22 +9,29 @@ import { Lab, root, sleep } from './lab/lab.ts'
 
 const registryPort = 5000
 const registryProgram = [
-  '/usr/bin/docker-registry', join(root, '.cache/debian/usr/bin/docker-registry'),
+  '/usr/bin/docker-registry',
+  join(root, '.cache/debian/usr/bin/docker-registry'),
 ].find((path) => existsSync(path))
 
 async function startRegistry(t: TestContext, folder: string): Promise<void> {
   const config = join(folder, 'registry.yml')
-  writeFileSync(config, JSON.stringify({
-    version: '0.1',
-    log: { level: 'error' },
-    storage: { filesystem: { rootdirectory: join(folder, 'registry') } },
-    http: { addr: `127.0.0.1:${registryPort}` },
-  }))
+  writeFileSync(
+    config,
+    JSON.stringify({
+      version: '0.1',
+      log: { level: 'error' },
+      storage: { filesystem: { rootdirectory: join(folder, 'registry') } },
+      http: { addr: `127.0.0.1:${registryPort}` },
+    }),
+  )
   const child = spawn(registryProgram ?? '', ['serve', config], { stdio: 'ignore' })
   t.after(() => child.kill('SIGKILL'))
   for (let tries = 0; tries < 500; tries++) {
     const isUp = await new Promise<boolean>((done) => {
-      const socket = connect(registryPort, '127.0.0.1', () => { socket.destroy(); done(true) })
+      const socket = connect(registryPort, '127.0.0.1', () => {
+        socket.destroy()
+        done(true)
+      })
       socket.on('error', () => done(false))
     })
     if (isUp) return
@@ -38,24 +45,57 @@ test('images: tag, save, load, inspect, history, commit, import, rmi, prune', as
   const saved = join(lab.folder, 'saved.tar')
   assert.match(await lab.ok('images'), /^busybox\s+latest\s+[0-9a-f]{12}\s/m)
   await lab.ok('tag', 'busybox', 'shop/web:v1')
-  assert.equal(await lab.ok('images', '-q', '--filter', 'reference=shop/*'), await lab.ok('images', '-q', 'busybox'))
+  assert.equal(
+    await lab.ok('images', '-q', '--filter', 'reference=shop/*'),
+    await lab.ok('images', '-q', 'busybox'),
+  )
   await lab.ok('save', '-o', saved, 'busybox', 'shop/web:v1')
   assert.equal(await lab.ok('rmi', 'shop/web:v1'), 'Untagged: shop/web:v1')
   const id = await lab.ok('inspect', '-f', '{{.Id}}', 'busybox')
-  assert.match(await lab.ok('rmi', 'busybox'), new RegExp(`Untagged: busybox:latest\nDeleted: ${id}\nDeleted: sha256:`))
-  assert.equal(await lab.ok('load', '-i', saved), 'Loaded image: busybox:latest\nLoaded image: shop/web:v1')
-  assert.equal(await lab.ok('inspect', '-f', '{{json .RepoTags}} {{.Os}} {{json .Config.Cmd}}', id),
-    '["busybox:latest","shop/web:v1"] linux ["sh"]')
+  assert.match(
+    await lab.ok('rmi', 'busybox'),
+    new RegExp(`Untagged: busybox:latest\nDeleted: ${id}\nDeleted: sha256:`),
+  )
+  assert.equal(
+    await lab.ok('load', '-i', saved),
+    'Loaded image: busybox:latest\nLoaded image: shop/web:v1',
+  )
+  assert.equal(
+    await lab.ok('inspect', '-f', '{{json .RepoTags}} {{.Os}} {{json .Config.Cmd}}', id),
+    '["busybox:latest","shop/web:v1"] linux ["sh"]',
+  )
   assert.match(await lab.ok('history', 'busybox'), /busybox-static/)
 
   await lab.ok('run', '-d', '--name', 'c1', 'busybox', 'sh', '-c', 'echo made >/made; sleep 60')
   const used = await lab.docker('rmi', 'busybox', 'shop/web:v1')
   assert.match(used.out + used.err, /Untagged: busybox:latest/)
-  assert.match(used.err, /conflict: unable to remove repository reference "shop\/web:v1" \(must force\) - container [0-9a-f]{12} is using its referenced image/)
-  await lab.ok('commit', '-m', 'why', '-a', 'me', '-c', 'CMD cat /made', '-c', 'ENV A=b', 'c1', 'made:1')
+  assert.match(
+    used.err,
+    /conflict: unable to remove repository reference "shop\/web:v1" \(must force\) - container [0-9a-f]{12} is using its referenced image/,
+  )
+  await lab.ok(
+    'commit',
+    '-m',
+    'why',
+    '-a',
+    'me',
+    '-c',
+    'CMD cat /made',
+    '-c',
+    'ENV A=b',
+    'c1',
+    'made:1',
+  )
   assert.equal(await lab.ok('run', '--rm', 'made:1'), 'made')
-  assert.equal(await lab.ok('inspect', '-f', '{{.State.Status}}', 'c1'), 'running', 'and no longer paused')
-  assert.equal(await lab.ok('inspect', '-f', '{{.Author}} {{.Comment}} {{len .RootFS.Layers}}', 'made:1'), 'me why 2')
+  assert.equal(
+    await lab.ok('inspect', '-f', '{{.State.Status}}', 'c1'),
+    'running',
+    'and no longer paused',
+  )
+  assert.equal(
+    await lab.ok('inspect', '-f', '{{.Author}} {{.Comment}} {{len .RootFS.Layers}}', 'made:1'),
+    'me why 2',
+  )
   await lab.must(`docker export c1 | docker import -c 'CMD ["cat","/made"]' - flat:1`)
   assert.equal(await lab.ok('run', '--rm', 'flat:1'), 'made')
   assert.match(await lab.ok('system', 'df'), /^Images\s+3\s+1\s/m)
@@ -75,27 +115,57 @@ test('push and pull, and run pulls what is missing', { skip }, async (t) => {
   const name = `localhost:${registryPort}/busybox`
   await lab.ok('tag', 'busybox', name)
   const pushed = await lab.ok('push', name)
-  assert.match(pushed, /The push refers to repository \[localhost:5000\/busybox\][^]*Pushed[^]*latest: digest: sha256:[0-9a-f]{64} size: \d+/)
+  assert.match(
+    pushed,
+    /The push refers to repository \[localhost:5000\/busybox\][^]*Pushed[^]*latest: digest: sha256:[0-9a-f]{64} size: \d+/,
+  )
   await lab.ok('rmi', '-f', await lab.ok('images', '-q', 'busybox'))
   const ran = await lab.docker('run', '--rm', name, 'echo', 'works')
   assert.equal(ran.out, 'works\n')
-  assert.match(ran.err, /^Unable to find image 'localhost:5000\/busybox:latest' locally\nlatest: Pulling from busybox\n/)
-  assert.match(ran.err, /: Pull complete\nDigest: sha256:[0-9a-f]{64}\nStatus: Downloaded newer image for localhost:5000\/busybox:latest\n$/)
-  assert.match(await lab.ok('pull', name), /Status: Image is up to date for localhost:5000\/busybox:latest/)
+  assert.match(
+    ran.err,
+    /^Unable to find image 'localhost:5000\/busybox:latest' locally\nlatest: Pulling from busybox\n/,
+  )
+  assert.match(
+    ran.err,
+    /: Pull complete\nDigest: sha256:[0-9a-f]{64}\nStatus: Downloaded newer image for localhost:5000\/busybox:latest\n$/,
+  )
+  assert.match(
+    await lab.ok('pull', name),
+    /Status: Image is up to date for localhost:5000\/busybox:latest/,
+  )
   const digest = await lab.ok('inspect', '-f', '{{index .RepoDigests 0}}', name)
   assert.match(await lab.ok('run', '--rm', digest, 'echo', 'by digest'), /by digest/)
   const missing = await lab.docker('pull', `${name}:nope`)
-  assert.equal(missing.err, 'Error response from daemon: manifest for localhost:5000/busybox:nope not found: ' +
-    'manifest unknown: manifest unknown\n')
+  assert.equal(
+    missing.err,
+    'Error response from daemon: manifest for localhost:5000/busybox:nope not found: ' +
+      'manifest unknown: manifest unknown\n',
+  )
 })
 
 test('volumes: named, anonymous, on devices; in use, pruned, gone with --rm', async (t) => {
   const lab = await Lab.start(t)
   assert.equal(await lab.ok('volume', 'create', 'data'), 'data')
   await lab.ok('run', '--rm', '-v', 'data:/etc', 'busybox', 'sh', '-c', 'echo kept >/etc/kept')
-  assert.match(await lab.ok('run', '--rm', '-v', 'data:/x', 'busybox', 'cat', '/x/kept', '/x/passwd'), /^kept\nroot:/,
-    'the image\'s files were copied at first use')
-  const id = await lab.ok('run', '-d', '--name', 'c1', '-v', 'data:/d', '-v', '/anonymous', 'busybox', 'sleep', '60')
+  assert.match(
+    await lab.ok('run', '--rm', '-v', 'data:/x', 'busybox', 'cat', '/x/kept', '/x/passwd'),
+    /^kept\nroot:/,
+    "the image's files were copied at first use",
+  )
+  const id = await lab.ok(
+    'run',
+    '-d',
+    '--name',
+    'c1',
+    '-v',
+    'data:/d',
+    '-v',
+    '/anonymous',
+    'busybox',
+    'sleep',
+    '60',
+  )
   const refused = await lab.docker('volume', 'rm', 'data')
   assert.equal(refused.err, `Error response from daemon: remove data: volume is in use - [${id}]\n`)
   assert.equal((await lab.ok('volume', 'ls', '-q')).split('\n').length, 2)
@@ -103,8 +173,21 @@ test('volumes: named, anonymous, on devices; in use, pruned, gone with --rm', as
   await lab.ok('rm', '-f', '-v', 'c1')
   assert.equal(await lab.ok('volume', 'ls', '-q'), 'data')
 
-  await lab.ok('volume', 'create', '-o', 'type=tmpfs', '-o', 'device=tmpfs', '-o', 'o=size=1m', 'memory')
-  assert.match(await lab.ok('run', '--rm', '-v', 'memory:/m', 'busybox', 'df', '/m'), /tmpfs\s+1024\s/)
+  await lab.ok(
+    'volume',
+    'create',
+    '-o',
+    'type=tmpfs',
+    '-o',
+    'device=tmpfs',
+    '-o',
+    'o=size=1m',
+    'memory',
+  )
+  assert.match(
+    await lab.ok('run', '--rm', '-v', 'memory:/m', 'busybox', 'df', '/m'),
+    /tmpfs\s+1024\s/,
+  )
   await lab.must(`! grep -q volumes/memory /proc/self/mountinfo`)
   await lab.ok('volume', 'prune', '-af')
   assert.equal(await lab.ok('volume', 'ls', '-q'), '')

@@ -21,18 +21,24 @@ const configDecoder: Decoder<ReturnType<typeof configShape.decode>> = {
 
 async function commit(images: Images, containers: Containers, request: ApiRequest): Promise<Reply> {
   const { query } = request
-  const given = request.bodyless ? configShape.decode(null, 'Config') : await request.json(configDecoder)
+  const given = request.bodyless
+    ? configShape.decode(null, 'Config')
+    : await request.json(configDecoder)
   const container = containers.find(query.get('container') ?? '')
   const { id, record } = container
   if (record.state.status === 'removing' || record.state.status === 'dead') {
-    throw new Refusal('conflict', `You cannot commit container ${id} which is ${record.state.status}`)
+    throw new Refusal(
+      'conflict',
+      `You cannot commit container ${id} which is ${record.state.status}`,
+    )
   }
   const repo = query.get('repo') ?? ''
   const name = repo === '' ? '' : canonicalName(referenceOf(repo, query.get('tag') ?? ''))
   const shown = configShape.show(given)
   const changed = applyChanges(isObject(shown) ? shown : {}, query.getAll('changes'))
   const merged = configShape.show(
-    mergeImageConfig(configShape.decode(changed, 'Config'), configShape.show(record.config)))
+    mergeImageConfig(configShape.decode(changed, 'Config'), configShape.show(record.config)),
+  )
   const comment = query.get('comment') ?? ''
   const pauses = query.get('pause') === undefined || query.bool('pause')
   const image = await paused(containers, id, pauses && record.state.status === 'running', () =>
@@ -44,13 +50,17 @@ async function commit(images: Images, containers: Containers, request: ApiReques
       comment,
       author: query.get('author') ?? '',
       createdBy: (record.config.Cmd ?? []).join(' '),
-    }))
+    }),
+  )
   containers.context.registry.tell(container, 'commit', { comment })
   return { status: 201, json: { Id: image.id } }
 }
 
 async function paused<T>(
-  containers: Containers, id: string, pauses: boolean, work: () => Promise<T>,
+  containers: Containers,
+  id: string,
+  pauses: boolean,
+  work: () => Promise<T>,
 ): Promise<T> {
   if (!pauses) return work()
   await containers.pause(id)

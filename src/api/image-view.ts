@@ -7,16 +7,25 @@ import { epochMs, zeroTime } from '../containers/time.ts'
 import type { ApiVersion } from './route.ts'
 
 /** API versions from which on an answer changes. */
-const since = { emptyNames: 143, noVirtualSize: 144, noContainerConfig: 145, descriptor: 148 } as const
+const since = {
+  emptyNames: 143,
+  noVirtualSize: 144,
+  noContainerConfig: 145,
+  descriptor: 148,
+} as const
 
-const unixSeconds = (time: string): number => Math.floor(epochMs(time === '' ? zeroTime : time) / 1000)
+const unixSeconds = (time: string): number =>
+  Math.floor(epochMs(time === '' ? zeroTime : time) / 1000)
 
 /** As Go prints it: no zeros at the end of the fraction. */
 const goTime = (time: string): string =>
-  (time === '' ? zeroTime : time.replace(/\.(\d*?)0+Z$/, (_end, kept) => (kept === '' ? 'Z' : `.${kept}Z`)))
+  time === ''
+    ? zeroTime
+    : time.replace(/\.(\d*?)0+Z$/, (_end, kept) => (kept === '' ? 'Z' : `.${kept}Z`))
 
 function namesOf(
-  { repoTags, repoDigests }: Image, version: ApiVersion,
+  { repoTags, repoDigests }: Image,
+  version: ApiVersion,
 ): { readonly RepoTags: readonly string[]; readonly RepoDigests: readonly string[] } {
   const old = version < since.emptyNames && repoTags.length === 0 && repoDigests.length === 0
   return old
@@ -26,8 +35,12 @@ function namesOf(
 
 /** @param usage what only `system df` counts */
 export function imageSummary(
-  image: Image, version: ApiVersion,
-  usage: { readonly sharedBytes: number; readonly containers: number } = { sharedBytes: -1, containers: -1 },
+  image: Image,
+  version: ApiVersion,
+  usage: { readonly sharedBytes: number; readonly containers: number } = {
+    sharedBytes: -1,
+    containers: -1,
+  },
 ): object {
   return {
     Containers: usage.containers,
@@ -55,7 +68,9 @@ export function imageInspect(image: Image, version: ApiVersion): object {
     Parent: '',
     Comment: commentOf(document),
     Created: goTime(image.created),
-    ...(old ? { Container: '', ContainerConfig: configShape.show(configShape.decode(null, '')) } : {}),
+    ...(old
+      ? { Container: '', ContainerConfig: configShape.show(configShape.decode(null, '')) }
+      : {}),
     DockerVersion: document.dockerVersion,
     Author: document.author,
     Config: config,
@@ -74,35 +89,42 @@ export function imageInspect(image: Image, version: ApiVersion): object {
 
 /** OCI has no comment of the image; the last step's takes its place. */
 function commentOf({ comment, history }: ImageConfig): string {
-  return comment === '' ? history.at(-1)?.comment ?? '' : comment
+  return comment === '' ? (history.at(-1)?.comment ?? '') : comment
 }
 
 /** Newest first. Layers without a line of history are shown with nothing but their size. */
 export function imageHistory(image: Image): readonly object[] {
   const sizes = [...image.layerSizes]
   const unknown: HistoryEntry = {
-    created: image.created, createdBy: '', author: '', comment: '', emptyLayer: false,
+    created: image.created,
+    createdBy: '',
+    author: '',
+    comment: '',
+    emptyLayer: false,
   }
-  const steps = image.document.history.length > 0
-    ? image.document.history
-    : image.layers.map(() => unknown)
+  const steps =
+    image.document.history.length > 0 ? image.document.history : image.layers.map(() => unknown)
   const shown = steps.map((step) => ({
     Comment: step.comment,
     Created: unixSeconds(step.created),
     CreatedBy: step.createdBy,
     Id: '<missing>',
-    Size: step.emptyLayer ? 0 : sizes.shift() ?? 0,
+    Size: step.emptyLayer ? 0 : (sizes.shift() ?? 0),
     Tags: null,
   }))
   const newestFirst = shown.reverse()
   const [top, ...below] = newestFirst
   if (top === undefined) return []
-  return [{ ...top, Id: image.id, Tags: image.repoTags.length === 0 ? null : image.repoTags }, ...below]
+  return [
+    { ...top, Id: image.id, Tags: image.repoTags.length === 0 ? null : image.repoTags },
+    ...below,
+  ]
 }
 
 /** The part of `system df` that is about images. */
 export function imageUsageView(
-  usage: ImageUsage, version: ApiVersion,
+  usage: ImageUsage,
+  version: ApiVersion,
 ): { readonly layersBytes: number; readonly images: readonly object[] } {
   return {
     layersBytes: usage.layersBytes,

@@ -13,7 +13,8 @@ import { openJsonStream, type JsonStream } from './stream.ts'
 
 export function imageRoutes(images: Images): readonly Route[] {
   const route = (
-    method: Route['method'], pattern: string,
+    method: Route['method'],
+    pattern: string,
     handle: (images: Images, request: ApiRequest) => Promise<Reply | undefined>,
   ): Route => ({ method, pattern, handle: (request) => handle(images, request) })
   return [
@@ -41,8 +42,11 @@ async function list(images: Images, { query, version }: ApiRequest): Promise<Rep
   const shared = query.bool('shared-size')
     ? new Map(images.usage().images.map(({ image, sharedBytes }) => [image.id, sharedBytes]))
     : undefined
-  const json = images.list(filters).map((image) =>
-    imageSummary(image, version, { sharedBytes: shared?.get(image.id) ?? -1, containers: -1 }))
+  const json = images
+    .list(filters)
+    .map((image) =>
+      imageSummary(image, version, { sharedBytes: shared?.get(image.id) ?? -1, containers: -1 }),
+    )
   return { status: 200, json }
 }
 
@@ -55,7 +59,7 @@ async function history(images: Images, request: ApiRequest): Promise<Reply> {
 }
 
 async function search(): Promise<Reply> {
-  const advice = 'look at the registry\'s own page, then docker pull'
+  const advice = "look at the registry's own page, then docker pull"
   throw new Refusal('notImplemented', `this engine does not search registries: ${advice}`)
 }
 
@@ -123,22 +127,28 @@ async function pull(images: Images, request: ApiRequest, fromImage: string): Pro
   const { query, registryAuth, signal } = request
   const reference = referenceOf(fromImage, query.get('tag') ?? '')
   const platform = parsePlatform(query.get('platform') ?? '')
-  return streaming(request, (report) => images.pull({
-    reference, signal, report,
-    credentials: registryAuth ?? {},
-    ...(platform === undefined ? {} : { platform }),
-  }))
+  return streaming(request, (report) =>
+    images.pull({
+      reference,
+      signal,
+      report,
+      credentials: registryAuth ?? {},
+      ...(platform === undefined ? {} : { platform }),
+    }),
+  )
 }
 
 async function push(images: Images, request: ApiRequest): Promise<undefined> {
   const { query, registryAuth, signal } = request
   const reference = referenceOf(nameOf(request), query.get('tag') ?? '')
   return streaming(request, (report) =>
-    images.push({ reference, signal, report, credentials: registryAuth ?? {} }))
+    images.push({ reference, signal, report, credentials: registryAuth ?? {} }),
+  )
 }
 
 async function streaming(
-  request: ApiRequest, work: (report: (line: Progress) => void) => Promise<unknown>,
+  request: ApiRequest,
+  work: (report: (line: Progress) => void) => Promise<unknown>,
 ): Promise<undefined> {
   const stream = lazyStream(request)
   try {
@@ -150,11 +160,18 @@ async function streaming(
   return undefined
 }
 
-async function importImage(images: Images, request: ApiRequest, source: string): Promise<undefined> {
+async function importImage(
+  images: Images,
+  request: ApiRequest,
+  source: string,
+): Promise<undefined> {
   const { query, body } = request
   if (source !== '-') {
-    throw new Refusal('notImplemented', 'this engine imports what the client sends, not a URL: ' +
-      'download it, then docker import FILE')
+    throw new Refusal(
+      'notImplemented',
+      'this engine imports what the client sends, not a URL: ' +
+        'download it, then docker import FILE',
+    )
   }
   const repo = query.get('repo') ?? ''
   const platform = parsePlatform(query.get('platform') ?? '')
@@ -195,7 +212,9 @@ async function distribution(images: Images, request: ApiRequest): Promise<Reply>
   const { registryAuth, signal } = request
   const reference = referenceOf(nameOf(request), '')
   const { descriptor, platforms } = await images.distribution({
-    reference, signal, credentials: registryAuth ?? {},
+    reference,
+    signal,
+    credentials: registryAuth ?? {},
   })
   return { status: 200, json: { Descriptor: descriptor, Platforms: platforms } }
 }

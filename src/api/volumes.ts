@@ -16,7 +16,11 @@ export function volumeRoutes(volumes: Volumes): readonly Route[] {
     { method: 'POST', pattern: '/volumes/prune', handle: (request) => prune(volumes, request) },
     { method: 'GET', pattern: '/volumes/{name…}', handle: (request) => inspect(volumes, request) },
     { method: 'PUT', pattern: '/volumes/{name…}', handle: (request) => update(volumes, request) },
-    { method: 'DELETE', pattern: '/volumes/{name…}', handle: (request) => remove(volumes, request) },
+    {
+      method: 'DELETE',
+      pattern: '/volumes/{name…}',
+      handle: (request) => remove(volumes, request),
+    },
   ]
 }
 
@@ -45,18 +49,25 @@ async function list(volumes: Volumes, { query }: ApiRequest): Promise<Reply> {
   return { status: 200, json: { Volumes: volumes.list(filters).map(volumeView), Warnings: null } }
 }
 
-const createRequest = d.struct('CreateOptions', {
-  Name: d.string,
-  Driver: d.string,
-  DriverOpts: d.optional(d.map(d.string)),
-  Labels: d.optional(d.map(d.string)),
-  ClusterVolumeSpec: d.raw,
-}, 'volume.CreateOptions')
+const createRequest = d.struct(
+  'CreateOptions',
+  {
+    Name: d.string,
+    Driver: d.string,
+    DriverOpts: d.optional(d.map(d.string)),
+    Labels: d.optional(d.map(d.string)),
+    ClusterVolumeSpec: d.raw,
+  },
+  'volume.CreateOptions',
+)
 
 async function create(volumes: Volumes, request: ApiRequest): Promise<Reply> {
   const body = await request.json(createRequest)
   if (body.ClusterVolumeSpec !== undefined && body.ClusterVolumeSpec !== null) {
-    throw new Refusal('notImplemented', 'cluster volumes are not offered: this engine runs on one host')
+    throw new Refusal(
+      'notImplemented',
+      'cluster volumes are not offered: this engine runs on one host',
+    )
   }
   const volume = await volumes.create({
     name: body.Name,
@@ -73,7 +84,10 @@ async function inspect(volumes: Volumes, request: ApiRequest): Promise<Reply> {
 
 async function update(volumes: Volumes, request: ApiRequest): Promise<Reply> {
   volumes.find(nameOf(request))
-  throw new Refusal('notImplemented', 'only cluster volumes can be changed, and this engine has none')
+  throw new Refusal(
+    'notImplemented',
+    'only cluster volumes can be changed, and this engine has none',
+  )
 }
 
 async function remove(volumes: Volumes, request: ApiRequest): Promise<Reply> {
@@ -85,5 +99,8 @@ async function prune(volumes: Volumes, { query, version }: ApiRequest): Promise<
   const filters = query.filters()
   acceptFilters(filters, ['label', 'label!', 'all'])
   const { names, bytes } = await volumes.prune(filters, version < sinceAnonymousPrune)
-  return { status: 200, json: { VolumesDeleted: names.length === 0 ? null : names, SpaceReclaimed: bytes } }
+  return {
+    status: 200,
+    json: { VolumesDeleted: names.length === 0 ? null : names, SpaceReclaimed: bytes },
+  }
 }

@@ -12,6 +12,8 @@ function has(labels: Labels, wanted: string): boolean {
 
 /** True if every `label` is there and no `label!` is. */
 export function matchesLabels(labels: Labels, filters: Filters): boolean {
-  return (filters.get('label') ?? []).every((wanted) => has(labels, wanted)) &&
+  return (
+    (filters.get('label') ?? []).every((wanted) => has(labels, wanted)) &&
     !(filters.get('label!') ?? []).some((unwanted) => has(labels, unwanted))
+  )
 }

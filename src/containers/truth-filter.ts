@@ -5,7 +5,8 @@ const words: Readonly<Record<string, boolean>> = { 1: true, true: true, 0: false
 
 /** `undefined` when it was not given; refuses what is neither true nor false, or both. */
 export function truthFilter(
-  name: string, values: readonly string[] | undefined,
+  name: string,
+  values: readonly string[] | undefined,
 ): boolean | undefined {
   if (values === undefined || values.length === 0) return undefined
   const truths = new Set(values.map((value) => words[value.toLowerCase()]))

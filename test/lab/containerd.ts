@@ -5,9 +5,14 @@ import type { TestContext } from 'node:test'
 import type { EngineEvent } from '../../src/base/event.ts'
 import { setLogLevel } from '../../src/base/log.ts'
 import {
-  connectContainerd, ensureNamespace, type Containerd,
+  connectContainerd,
+  ensureNamespace,
+  type Containerd,
 } from '../../src/containers/containerd/client.ts'
-import { startContainerd, type SupervisedContainerd } from '../../src/containers/containerd/supervisor.ts'
+import {
+  startContainerd,
+  type SupervisedContainerd,
+} from '../../src/containers/containerd/supervisor.ts'
 import { openImages, type Images, type ImageUser } from '../../src/containers/images/images.ts'
 
 export interface ImageLab {
@@ -27,8 +32,12 @@ export async function startImageLab(t: TestContext): Promise<ImageLab> {
   const folder = mkdtempSync('/tmp/img-')
   const at = (name: string) => join(folder, name)
   const supervised = await startContainerd({
-    root: at('root'), state: at('state'), socket: at('c.sock'), logPath: at('c.log'),
-    pidPath: at('c.pid'), configPath: at('c.toml'),
+    root: at('root'),
+    state: at('state'),
+    socket: at('c.sock'),
+    logPath: at('c.log'),
+    pidPath: at('c.pid'),
+    configPath: at('c.toml'),
   })
   const containerd = connectContainerd(at('c.sock'), 'test')
   t.after(async () => {
@@ -39,10 +48,11 @@ export async function startImageLab(t: TestContext): Promise<ImageLab> {
   await ensureNamespace(containerd)
   const events: EngineEvent[] = []
   const users = new Map<string, ImageUser[]>()
-  const reopen = () => openImages({
-    containerd,
-    emit: (event) => events.push(event),
-    usersOf: (imageId) => users.get(imageId) ?? [],
-  })
+  const reopen = () =>
+    openImages({
+      containerd,
+      emit: (event) => events.push(event),
+      usersOf: (imageId) => users.get(imageId) ?? [],
+    })
   return { folder, containerd, supervised, images: await reopen(), events, users, reopen }
 }

@@ -3,7 +3,11 @@
  * OCI documents travel in it as JSON.
  */
 import {
-  create, fromBinary, toBinary, type DescMessage, type MessageShape,
+  create,
+  fromBinary,
+  toBinary,
+  type DescMessage,
+  type MessageShape,
 } from '@bufbuild/protobuf'
 import { AnySchema, type Any } from '@bufbuild/protobuf/wkt'
 
@@ -14,7 +18,8 @@ export function anyMessage<D extends DescMessage>(schema: D, message: MessageSha
 
 /** The message inside, or `undefined` when it is of another type. */
 export function messageInAny<D extends DescMessage>(
-  schema: D, any: Any | undefined,
+  schema: D,
+  any: Any | undefined,
 ): MessageShape<D> | undefined {
   if (any === undefined) return undefined
   const name = any.typeUrl.slice(any.typeUrl.lastIndexOf('/') + 1)

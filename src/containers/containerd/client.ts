@@ -6,7 +6,13 @@
  * keepalive pings: containerd ends connections that ping more often than every five minutes.
  */
 import { connect } from 'node:net'
-import { Code, ConnectError, createClient, type Client, type Interceptor } from '@connectrpc/connect'
+import {
+  Code,
+  ConnectError,
+  createClient,
+  type Client,
+  type Interceptor,
+} from '@connectrpc/connect'
 import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node'
 import { Containers } from './gen/containers_pb.ts'
 import { Content } from './gen/content_pb.ts'
@@ -50,7 +56,9 @@ const retryMs = 25
  *   was done. Streams are not.
  */
 export function connectContainerd(
-  socketPath: string, namespace: string, patienceMs = defaultPatienceMs,
+  socketPath: string,
+  namespace: string,
+  patienceMs = defaultPatienceMs,
 ): Containerd {
   const baseUrl = 'http://containerd' // only the :authority header; the socket says where
   const sessions = new Http2SessionManager(baseUrl, undefined, {

@@ -6,8 +6,16 @@
  */
 import { spawn, spawnSync } from 'node:child_process'
 import {
-  closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, renameSync,
-  rmSync, writeFileSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
 } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { Refusal } from '../../base/refusal.ts'
@@ -108,7 +116,8 @@ export function findRunning(files: ContainerdFiles): ProcessIdentity | undefined
   for (const entry of readdirSync('/proc')) {
     if (!/^\d+$/.test(entry)) continue
     const words = commandLine(entry)
-    if (!words.includes(files.configPath) || !basename(words[0] ?? '').includes('containerd')) continue
+    if (!words.includes(files.configPath) || !basename(words[0] ?? '').includes('containerd'))
+      continue
     const found = identify(Number(entry))
     if (found !== undefined && found.mountNamespace === ours?.mountNamespace) return found
   }
@@ -119,9 +128,15 @@ export function findRunning(files: ContainerdFiles): ProcessIdentity | undefined
 export function isUsable(identity: ProcessIdentity): boolean {
   const now = identify(identity.pid)
   const ours = identify(process.pid)
-  return now !== undefined && ours !== undefined && isAlive(identity) &&
-    now.executable === identity.executable && !now.executable.endsWith(' (deleted)') &&
-    now.mountNamespace === ours.mountNamespace && now.networkNamespace === ours.networkNamespace
+  return (
+    now !== undefined &&
+    ours !== undefined &&
+    isAlive(identity) &&
+    now.executable === identity.executable &&
+    !now.executable.endsWith(' (deleted)') &&
+    now.mountNamespace === ours.mountNamespace &&
+    now.networkNamespace === ours.networkNamespace
+  )
 }
 
 /** Ends the process and waits until it is gone. Shims and containers live on. */
@@ -138,7 +153,12 @@ export async function end(identity: ProcessIdentity): Promise<void> {
 
 /** Takes the record away, so that nobody looks for the process again. */
 export function forget(files: ContainerdFiles): void {
-  for (const path of [files.pidPath, `${files.pidPath}.json`, files.socket, `${files.socket}.ttrpc`]) {
+  for (const path of [
+    files.pidPath,
+    `${files.pidPath}.json`,
+    files.socket,
+    `${files.socket}.ttrpc`,
+  ]) {
     rmSync(path, { force: true })
   }
 }

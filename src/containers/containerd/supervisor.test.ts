@@ -56,14 +56,25 @@ test('a containerd that cannot start is refused with the end of its log', async 
   const paths = files(folder)
   writeFileSync(paths.socket, '')
   mkdirSync(join(paths.root, 'io.containerd.metadata.v1.bolt/meta.db'), { recursive: true })
-  await assert.rejects(startContainerd(paths), /could not open its database; the end of its log:[^]*meta.db/)
-  await assert.rejects(startContainerd({ ...files(folder), root: 'relative' }), /absolute paths: relative/)
   await assert.rejects(
-    startContainerd({ ...files(folder), socket: `/tmp/${'x'.repeat(120)}` }), /longer than 100 bytes/)
+    startContainerd(paths),
+    /could not open its database; the end of its log:[^]*meta.db/,
+  )
+  await assert.rejects(
+    startContainerd({ ...files(folder), root: 'relative' }),
+    /absolute paths: relative/,
+  )
+  await assert.rejects(
+    startContainerd({ ...files(folder), socket: `/tmp/${'x'.repeat(120)}` }),
+    /longer than 100 bytes/,
+  )
 })
 
 test('the configuration follows the version that is installed', () => {
-  assert.equal(majorVersion('containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1'), 1)
+  assert.equal(
+    majorVersion('containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1'),
+    1,
+  )
   assert.equal(majorVersion('containerd github.com/containerd/containerd/v2 v2.0.4 1a43cb6a'), 2)
   const paths = { root: '/r', state: '/s', socket: '/c.sock' }
   assert.match(containerdConfig(paths, 1), /^version = 2$/m)

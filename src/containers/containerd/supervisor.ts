@@ -7,8 +7,17 @@ import { log } from '../../base/log.ts'
 import { messageOf, Refusal } from '../../base/refusal.ts'
 import { connectContainerd, isUnimplemented, type Containerd } from './client.ts'
 import {
-  end, findRunning, forget, identify, isAlive, isUsable, launch, logTail, record,
-  type ContainerdFiles, type ProcessIdentity,
+  end,
+  findRunning,
+  forget,
+  identify,
+  isAlive,
+  isUsable,
+  launch,
+  logTail,
+  record,
+  type ContainerdFiles,
+  type ProcessIdentity,
 } from './process.ts'
 
 export type { ContainerdFiles } from './process.ts'
@@ -36,7 +45,8 @@ const socketBytesMax = 100
 /** Starts containerd with our own configuration, or adopts the one that an earlier run started. */
 export async function startContainerd(files: ContainerdFiles): Promise<SupervisedContainerd> {
   for (const path of [files.root, files.state, files.socket]) {
-    if (!path.startsWith('/')) throw new Refusal('invalid', `containerd needs absolute paths: ${path}`)
+    if (!path.startsWith('/'))
+      throw new Refusal('invalid', `containerd needs absolute paths: ${path}`)
   }
   if (Buffer.byteLength(files.socket) > socketBytesMax) {
     const advice = `longer than ${socketBytesMax} bytes; choose a shorter --exec-root`
@@ -49,7 +59,9 @@ export async function startContainerd(files: ContainerdFiles): Promise<Supervise
 
 /** Answers when containerd does; refuses after `timeoutMs` or when `isGone` says so. */
 export async function waitReady(
-  containerd: Containerd, timeoutMs: number, isGone: () => boolean = () => false,
+  containerd: Containerd,
+  timeoutMs: number,
+  isGone: () => boolean = () => false,
 ): Promise<string> {
   const deadline = Date.now() + timeoutMs
   for (;;) {
@@ -64,7 +76,8 @@ export async function waitReady(
       }
       if (isGone()) throw new Refusal('unavailable', 'containerd ended while it started')
       if (Date.now() > deadline) {
-        const text = `containerd at ${containerd.socketPath} did not answer in ${timeoutMs / 1000} s`
+        const bound = `${timeoutMs / 1000} s`
+        const text = `containerd at ${containerd.socketPath} did not answer in ${bound}`
         throw new Refusal('unavailable', `${text}: ${messageOf(error)}`, { cause: error })
       }
     }
@@ -95,7 +108,10 @@ export function watchForeign(containerd: Containerd, onBack: () => void): { rele
       await untilLost(containerd, stopped.signal)
       if (stopped.signal.aborted) return
       const gone = () => stopped.signal.aborted
-      const back = await waitReady(containerd, restartDelayMaxMs, gone).then(() => true, () => false)
+      const back = await waitReady(containerd, restartDelayMaxMs, gone).then(
+        () => true,
+        () => false,
+      )
       if (back) onBack()
       else log.warn('containerd does not answer', { socket: containerd.socketPath })
     }
@@ -126,8 +142,10 @@ class Supervisor implements SupervisedContainerd {
     const running = findRunning(this.#files)
     if (running !== undefined && isUsable(running)) {
       this.#process = running
-      this.adopted = await waitReady(this.#client, readyTimeoutMs, () => !isAlive(running))
-        .then(() => true, () => false)
+      this.adopted = await waitReady(this.#client, readyTimeoutMs, () => !isAlive(running)).then(
+        () => true,
+        () => false,
+      )
       if (this.adopted) record(this.#files, running)
     }
     if (!this.adopted) {
@@ -164,7 +182,9 @@ class Supervisor implements SupervisedContainerd {
     } catch (error) {
       await end(started)
       const why = messageOf(error)
-      throw new Refusal('unavailable', `${why}; the end of its log:\n${logTail(this.#files)}`, { cause: error })
+      throw new Refusal('unavailable', `${why}; the end of its log:\n${logTail(this.#files)}`, {
+        cause: error,
+      })
     }
     // Only now is its executable containerd and not what was forked.
     const identity = identify(started.pid) ?? started

@@ -10,16 +10,28 @@ import { timestampDate } from '@bufbuild/protobuf/wkt'
 import { log } from '../../base/log.ts'
 import { messageOf, Refusal } from '../../base/refusal.ts'
 import {
-  isAlreadyExists, snapshotter, unlessNotFound, type Containerd,
+  isAlreadyExists,
+  snapshotter,
+  unlessNotFound,
+  type Containerd,
 } from '../containerd/client.ts'
 import { ImageSchema, type Image as ImageMessage } from '../containerd/gen/images_pb.ts'
 import { ContentStore } from './content.ts'
 import {
-  parseDocument, parseImageConfig, parseManifest, type Descriptor, type ImageConfig, type Manifest,
+  parseDocument,
+  parseImageConfig,
+  parseManifest,
+  type Descriptor,
+  type ImageConfig,
+  type Manifest,
 } from './documents.ts'
 import { chainIds } from './layers.ts'
 import {
-  canonicalName, digestPattern, familiarName, parseReference, withDefaultTag,
+  canonicalName,
+  digestPattern,
+  familiarName,
+  parseReference,
+  withDefaultTag,
 } from './reference.ts'
 
 export interface Image {
@@ -71,7 +83,10 @@ export class Catalogue {
       try {
         await this.#register(message)
       } catch (error) {
-        log.warn('an image cannot be read and is left out', { name: message.name, why: messageOf(error) })
+        log.warn('an image cannot be read and is left out', {
+          name: message.name,
+          why: messageOf(error),
+        })
       }
     }
   }
@@ -121,9 +136,13 @@ export class Catalogue {
    * stays, nameless. Answers the image, and the one that had the name before.
    */
   async name(
-    name: string, target: Descriptor, content: ContentStore,
+    name: string,
+    target: Descriptor,
+    content: ContentStore,
   ): Promise<{ readonly image: Image; readonly before: Image | undefined }> {
-    const manifest = parseManifest(parseDocument(await content.readBytes(target.digest), 'manifest'))
+    const manifest = parseManifest(
+      parseDocument(await content.readBytes(target.digest), 'manifest'),
+    )
     const id = manifest.config.digest
     const wanted = name === '' ? namelessPrefix + id : name
     const before = name === '' ? undefined : this.named(name)
@@ -154,14 +173,19 @@ export class Catalogue {
   async #put(name: string, target: Descriptor): Promise<ImageMessage> {
     const { mediaType, digest, size } = target
     const image = create(ImageSchema, {
-      name, labels: {}, target: { mediaType, digest, size: BigInt(size), annotations: {} },
+      name,
+      labels: {},
+      target: { mediaType, digest, size: BigInt(size), annotations: {} },
     })
     try {
       const answer = await this.containerd.images.create({ image })
       return answer.image ?? image
     } catch (error) {
       if (!isAlreadyExists(error)) throw error
-      const answer = await this.containerd.images.update({ image, updateMask: { paths: ['target'] } })
+      const answer = await this.containerd.images.update({
+        image,
+        updateMask: { paths: ['target'] },
+      })
       return answer.image ?? image
     }
   }
@@ -179,14 +203,17 @@ export class Catalogue {
 
   async #register(message: ImageMessage): Promise<Image> {
     const target = descriptorOf(message)
-    const manifest = parseManifest(parseDocument(await this.#content.readBytes(target.digest), 'manifest'))
+    const manifest = parseManifest(
+      parseDocument(await this.#content.readBytes(target.digest), 'manifest'),
+    )
     const id = manifest.config.digest
     const before = this.#byName.get(message.name)
     if (before !== undefined && before !== id) this.#forgetName(message.name)
     const known = this.#images.get(id)
     const names = new Map(known?.names).set(message.name, target)
-    const taggedAt = message.updatedAt === undefined ? '' : timestampDate(message.updatedAt).toISOString()
-    const facts = known ?? await this.#read(id, manifest, target)
+    const taggedAt =
+      message.updatedAt === undefined ? '' : timestampDate(message.updatedAt).toISOString()
+    const facts = known ?? (await this.#read(id, manifest, target))
     const image = { ...facts, names, ...shownNames(names), taggedAt }
     this.#images.set(id, image)
     this.#byName.set(message.name, id)
@@ -194,15 +221,24 @@ export class Catalogue {
   }
 
   async #read(
-    id: string, manifest: Manifest, manifestDescriptor: Descriptor,
+    id: string,
+    manifest: Manifest,
+    manifestDescriptor: Descriptor,
   ): Promise<Omit<Image, 'names' | 'repoTags' | 'repoDigests' | 'taggedAt'>> {
     const document = parseImageConfig(parseDocument(await this.#content.readBytes(id), 'config'))
     const layers = chainIds(document.diffIds)
     const usages = layers.map((key) => this.containerd.snapshots.usage({ snapshotter, key }))
     const layerSizes = (await Promise.all(usages)).map(({ size }) => Number(size))
     return {
-      id, created: document.created, size: layerSizes.reduce((sum, bytes) => sum + bytes, 0), layerSizes,
-      config: document.config, document, manifest, manifestDescriptor, layers,
+      id,
+      created: document.created,
+      size: layerSizes.reduce((sum, bytes) => sum + bytes, 0),
+      layerSizes,
+      config: document.config,
+      document,
+      manifest,
+      manifestDescriptor,
+      layers,
       topChainId: layers.at(-1) ?? '',
     }
   }
@@ -213,8 +249,13 @@ function descriptorOf({ name, target }: ImageMessage): Descriptor {
   return { mediaType: target.mediaType, digest: target.digest, size: Number(target.size) }
 }
 
-function shownNames(names: ReadonlyMap<string, Descriptor>): Pick<Image, 'repoTags' | 'repoDigests'> {
-  const references = [...names.keys()].filter((name) => !isNameless(name)).sort().map(parseReference)
+function shownNames(
+  names: ReadonlyMap<string, Descriptor>,
+): Pick<Image, 'repoTags' | 'repoDigests'> {
+  const references = [...names.keys()]
+    .filter((name) => !isNameless(name))
+    .sort()
+    .map(parseReference)
   return {
     repoTags: references.filter(({ digest }) => digest === undefined).map(familiarName),
     repoDigests: references.filter(({ digest }) => digest !== undefined).map(familiarName),

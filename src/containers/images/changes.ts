@@ -12,7 +12,9 @@ type Instruction = (config: Config, rest: string) => void
 const nanosecondsPerMs = 1_000_000
 
 const instructions: Readonly<Record<string, Instruction>> = {
-  CMD: (config, rest) => { config['Cmd'] = command(rest) },
+  CMD: (config, rest) => {
+    config['Cmd'] = command(rest)
+  },
   ENTRYPOINT: (config, rest) => {
     config['Entrypoint'] = command(rest)
     // An entrypoint of its own makes the old image's command meaningless.
@@ -35,33 +37,44 @@ const instructions: Readonly<Record<string, Instruction>> = {
     config['ExposedPorts'] = addKeys(config['ExposedPorts'], ports)
   },
   VOLUME: (config, rest) => {
-    const paths = rest.startsWith('[') ? jsonStrings(rest) ?? [] : rest.split(/\s+/)
+    const paths = rest.startsWith('[') ? (jsonStrings(rest) ?? []) : rest.split(/\s+/)
     config['Volumes'] = addKeys(config['Volumes'], paths)
   },
-  USER: (config, rest) => { config['User'] = rest },
+  USER: (config, rest) => {
+    config['User'] = rest
+  },
   WORKDIR: (config, rest) => {
     const before = String(config['WorkingDir'] ?? '')
     config['WorkingDir'] = rest.startsWith('/') ? rest : `${before}/${rest}`
   },
-  STOPSIGNAL: (config, rest) => { config['StopSignal'] = rest },
-  ONBUILD: (config, rest) => { config['OnBuild'] = [...stringsIn(config['OnBuild']), rest] },
-  HEALTHCHECK: (config, rest) => { config['Healthcheck'] = healthcheck(rest) },
+  STOPSIGNAL: (config, rest) => {
+    config['StopSignal'] = rest
+  },
+  ONBUILD: (config, rest) => {
+    config['OnBuild'] = [...stringsIn(config['OnBuild']), rest]
+  },
+  HEALTHCHECK: (config, rest) => {
+    config['Healthcheck'] = healthcheck(rest)
+  },
 }
 
 /** The configuration with the changes made, one by one. */
 export function applyChanges(
-  config: Readonly<Record<string, unknown>>, changes: readonly string[],
+  config: Readonly<Record<string, unknown>>,
+  changes: readonly string[],
 ): Readonly<Record<string, unknown>> {
   const changed: Config = { ...config }
   for (const line of changes.flatMap((change) => change.split('\n'))) {
     if (line.trim() === '') continue
     const [, word = '', rest = ''] = /^\s*(\S+)\s*([\s\S]*?)\s*$/.exec(line) ?? []
     const instruction = Object.hasOwn(instructions, word.toUpperCase())
-      ? instructions[word.toUpperCase()] : undefined
+      ? instructions[word.toUpperCase()]
+      : undefined
     if (instruction === undefined) {
       throw new Refusal('invalid', `${word.toUpperCase()} is not a valid change command`)
     }
-    if (rest === '') throw new Refusal('invalid', `${word.toUpperCase()} requires at least one argument`)
+    if (rest === '')
+      throw new Refusal('invalid', `${word.toUpperCase()} requires at least one argument`)
     instruction(changed, rest)
   }
   return changed
@@ -76,7 +89,9 @@ function jsonStrings(text: string): readonly string[] | undefined {
   if (!text.startsWith('[')) return undefined
   try {
     const value: unknown = JSON.parse(text)
-    return Array.isArray(value) && value.every((entry) => typeof entry === 'string') ? value : undefined
+    return Array.isArray(value) && value.every((entry) => typeof entry === 'string')
+      ? value
+      : undefined
   } catch {
     return undefined // then it is a line for the shell, as in a Dockerfile
   }
@@ -87,14 +102,21 @@ function keyValues(text: string): ReadonlyMap<string, string> {
   const first = text.split(/\s/)[0] ?? ''
   if (!first.includes('=')) {
     const [, key = '', value = ''] = /^(\S+)\s+([\s\S]+)$/.exec(text) ?? []
-    if (key === '') throw new Refusal('invalid', `Syntax error - can't find = in "${text}". Must be of the form: name=value`)
+    if (key === '')
+      throw new Refusal(
+        'invalid',
+        `Syntax error - can't find = in "${text}". Must be of the form: name=value`,
+      )
     return new Map([[key, value]])
   }
   const found = new Map<string, string>()
   for (const [word] of text.matchAll(/(?:"(?:\\.|[^"])*"|'[^']*'|\\.|\S)+/g)) {
     const equals = word.indexOf('=')
     if (equals < 0) {
-      throw new Refusal('invalid', `Syntax error - can't find = in "${word}". Must be of the form: name=value`)
+      throw new Refusal(
+        'invalid',
+        `Syntax error - can't find = in "${word}". Must be of the form: name=value`,
+      )
     }
     found.set(unquoted(word.slice(0, equals)), unquoted(word.slice(equals + 1)))
   }
@@ -103,27 +125,40 @@ function keyValues(text: string): ReadonlyMap<string, string> {
 
 function unquoted(word: string): string {
   return word.replace(/"((?:\\.|[^"])*)"|'([^']*)'|\\(.)/g, (_all, double, single, escaped) =>
-    String(double !== undefined ? String(double).replace(/\\(["\\$])/g, '$1') : single ?? escaped ?? ''))
+    String(
+      double !== undefined
+        ? String(double).replace(/\\(["\\$])/g, '$1')
+        : (single ?? escaped ?? ''),
+    ),
+  )
 }
 
 function healthcheck(rest: string): Readonly<Record<string, unknown>> {
   const check: Record<string, unknown> = {}
   const options: Readonly<Record<string, string>> = {
-    interval: 'Interval', timeout: 'Timeout', 'start-period': 'StartPeriod',
-    'start-interval': 'StartInterval', retries: 'Retries',
+    interval: 'Interval',
+    timeout: 'Timeout',
+    'start-period': 'StartPeriod',
+    'start-interval': 'StartInterval',
+    retries: 'Retries',
   }
   let text = rest
-  for (let match = /^--([a-z-]+)=(\S+)\s*/.exec(text); match !== null; match = /^--([a-z-]+)=(\S+)\s*/.exec(text)) {
+  for (;;) {
+    const match = /^--([a-z-]+)=(\S+)\s*/.exec(text)
+    if (match === null) break
     const [whole, name = '', value = ''] = match
     const field = options[name]
-    const amount = name === 'retries' ? Number(value) : (parseDurationMs(value) ?? NaN) * nanosecondsPerMs
-    if (field === undefined || !Number.isFinite(amount)) throw new Refusal('invalid', `Unknown flag: ${name}`)
+    const amount =
+      name === 'retries' ? Number(value) : (parseDurationMs(value) ?? NaN) * nanosecondsPerMs
+    if (field === undefined || !Number.isFinite(amount))
+      throw new Refusal('invalid', `Unknown flag: ${name}`)
     check[field] = amount
     text = text.slice(whole.length)
   }
   if (text.toUpperCase() === 'NONE') return { Test: ['NONE'] }
   const [, kind = '', line = ''] = /^(\S+)\s+([\s\S]+)$/.exec(text) ?? []
-  if (kind.toUpperCase() !== 'CMD') throw new Refusal('invalid', `Unknown type ${JSON.stringify(kind)} in HEALTHCHECK (try CMD)`)
+  if (kind.toUpperCase() !== 'CMD')
+    throw new Refusal('invalid', `Unknown type ${JSON.stringify(kind)} in HEALTHCHECK (try CMD)`)
   const words = jsonStrings(line)
   return { Test: words === undefined ? ['CMD-SHELL', line] : ['CMD', ...words], ...check }
 }

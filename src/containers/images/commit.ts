@@ -22,7 +22,9 @@ export interface CommitRequest {
 }
 
 export async function commitContainer(
-  request: CommitRequest, catalogue: Catalogue, content: ContentStore,
+  request: CommitRequest,
+  catalogue: Catalogue,
+  content: ContentStore,
 ): Promise<Image> {
   const parent = catalogue.find(request.imageId)
   const layer = await diffLayer(request.snapshotKey, parent.topChainId, content)
@@ -32,7 +34,9 @@ export async function commitContainer(
   const history = Array.isArray(raw['history']) ? raw['history'] : []
   const document = JSON.stringify({
     ...raw,
-    created, author, comment,
+    created,
+    author,
+    comment,
     config: request.config,
     container_config: undefined,
     container: undefined,
@@ -54,9 +58,16 @@ async function diffLayer(key: string, parent: string, content: ContentStore): Pr
   const lower = await snapshots.view({ snapshotter, key: viewKey, parent }, content.options)
   try {
     const upper = await snapshots.mounts({ snapshotter, key })
-    const { diff: layer } = await diff.diff({
-      left: lower.mounts, right: upper.mounts, mediaType: mediaTypes.layer, ref: viewKey, labels: {},
-    }, content.options)
+    const { diff: layer } = await diff.diff(
+      {
+        left: lower.mounts,
+        right: upper.mounts,
+        mediaType: mediaTypes.layer,
+        ref: viewKey,
+        labels: {},
+      },
+      content.options,
+    )
     if (layer === undefined) throw new Error('containerd answered no layer')
     return { mediaType: layer.mediaType, digest: layer.digest, size: Number(layer.size) }
   } finally {

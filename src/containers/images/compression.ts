@@ -17,10 +17,17 @@ export async function decompressed(source: Readable): Promise<Readable> {
   const startsWith = (magic: Buffer) => head.subarray(0, magic.length).equals(magic)
   for (const [name, magic] of Object.entries(others)) {
     if (startsWith(magic)) {
-      throw new Refusal('invalid', `${name} is not supported: decompress it first, or use gzip or zstd`)
+      throw new Refusal(
+        'invalid',
+        `${name} is not supported: decompress it first, or use gzip or zstd`,
+      )
     }
   }
-  const through = startsWith(gzip) ? createGunzip() : startsWith(zstd) ? createZstdDecompress() : undefined
+  const through = startsWith(gzip)
+    ? createGunzip()
+    : startsWith(zstd)
+      ? createZstdDecompress()
+      : undefined
   // An error of either end destroys both; who reads the result hears of it.
   return through === undefined ? whole : pipeline(whole, through, () => undefined)
 }

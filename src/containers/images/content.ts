@@ -94,15 +94,25 @@ export class ContentStore {
 
   /** Small documents: manifests and configurations. */
   async writeBytes(bytes: Uint8Array, labels: Labels = {}): Promise<Blob> {
-    return this.write((async function* () { yield bytes })(), labels)
+    return this.write(
+      (async function* () {
+        yield bytes
+      })(),
+      labels,
+    )
   }
 
   /** How much of an interrupted download is there; 0 when nothing. */
   async resumeOffset(ref: string, expected: Descriptor): Promise<number> {
     const stat = create(WriteContentRequestSchema, {
-      action: WriteAction.STAT, ref, total: BigInt(expected.size), expected: expected.digest,
+      action: WriteAction.STAT,
+      ref,
+      total: BigInt(expected.size),
+      expected: expected.digest,
     })
-    const requests = async function* () { yield stat }
+    const requests = async function* () {
+      yield stat
+    }
     let offset = 0
     // To the end: only then has containerd let go of the write.
     for await (const answer of this.containerd.content.write(requests(), this.options)) {
@@ -113,7 +123,10 @@ export class ContentStore {
 
   /** Writes the rest of a blob whose digest is known, from `offset` on; containerd checks it. */
   async writeKnown(
-    ref: string, expected: Descriptor, offset: number, source: AsyncIterable<Uint8Array>,
+    ref: string,
+    expected: Descriptor,
+    offset: number,
+    source: AsyncIterable<Uint8Array>,
   ): Promise<void> {
     const { digest } = expected
     const total = BigInt(expected.size)
@@ -194,7 +207,8 @@ async function* inMessages(source: AsyncIterable<Uint8Array>): AsyncGenerator<Ui
 
 /** A lease for the time of `work`; what it made and nothing refers to is collected afterwards. */
 export async function withLease<T>(
-  containerd: Containerd, work: (content: ContentStore) => Promise<T>,
+  containerd: Containerd,
+  work: (content: ContentStore) => Promise<T>,
 ): Promise<T> {
   const expires = new Date(Date.now() + leaseHours * 3_600_000).toISOString()
   const labels = { [leaseLabel]: 'yes', 'containerd.io/gc.expire': expires.replace(/\.\d+Z$/, 'Z') }

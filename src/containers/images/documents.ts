@@ -90,7 +90,8 @@ function descriptor(value: unknown, what: string): Descriptor {
   const digest = text(value, 'digest')
   const size = value['size']
   if (!digestPattern.test(digest)) throw bad(`${what} has no sha256 digest`)
-  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) throw bad(`${what} has no size`)
+  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
+    throw bad(`${what} has no size`)
   return { mediaType: text(value, 'mediaType'), digest, size }
 }
 
@@ -100,7 +101,10 @@ export function isIndex(document: Fields): boolean {
 
 export function parseManifest(document: Fields): Manifest {
   if (document['schemaVersion'] === 1) {
-    throw new Refusal('invalid', 'manifest schema version 1 is not supported any more; push the image again')
+    throw new Refusal(
+      'invalid',
+      'manifest schema version 1 is not supported any more; push the image again',
+    )
   }
   const layers = document['layers']
   if (!Array.isArray(layers)) throw bad('the manifest has no layers')
@@ -126,7 +130,9 @@ export function parseIndex(document: Fields): Index {
 
 function platformOf(fields: Fields): Platform {
   return {
-    os: text(fields, 'os'), architecture: text(fields, 'architecture'), variant: text(fields, 'variant'),
+    os: text(fields, 'os'),
+    architecture: text(fields, 'architecture'),
+    variant: text(fields, 'variant'),
   }
 }
 
@@ -149,13 +155,15 @@ export function parseImageConfig(document: Fields): ImageConfig {
     osVersion: text(document, 'os.version'),
     config: isObject(config) ? config : {},
     diffIds,
-    history: listOf(document['history']).filter(isObject).map((entry) => ({
-      created: text(entry, 'created'),
-      createdBy: text(entry, 'created_by'),
-      author: text(entry, 'author'),
-      comment: text(entry, 'comment'),
-      emptyLayer: entry['empty_layer'] === true,
-    })),
+    history: listOf(document['history'])
+      .filter(isObject)
+      .map((entry) => ({
+        created: text(entry, 'created'),
+        createdBy: text(entry, 'created_by'),
+        author: text(entry, 'author'),
+        comment: text(entry, 'comment'),
+        emptyLayer: entry['empty_layer'] === true,
+      })),
   }
 }
 

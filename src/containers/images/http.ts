@@ -46,7 +46,9 @@ export async function exchange(call: HttpCall): Promise<HttpAnswer> {
     const body = await send({ ...call, url, headers })
     const status = body.statusCode ?? 0
     const location = body.headers.location
-    const follows = location !== undefined && [301, 302, 303, 307, 308].includes(status) &&
+    const follows =
+      location !== undefined &&
+      [301, 302, 303, 307, 308].includes(status) &&
       (call.method === 'GET' || call.method === 'HEAD')
     if (!follows) return { status, headers: body.headers, body, url }
     body.destroy()
@@ -70,13 +72,22 @@ function send(call: HttpCall): Promise<IncomingMessage> {
   const headers = { 'User-Agent': userAgent, ...call.headers }
   return new Promise((resolve, reject) => {
     const outgoing = (secure ? httpsRequest : httpRequest)(url, {
-      method, headers, agent, signal, timeout: idleTimeoutMs,
+      method,
+      headers,
+      agent,
+      signal,
+      timeout: idleTimeoutMs,
     })
-    outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer in ${idleTimeoutMs / 1000} s`)))
+    outgoing.on('timeout', () =>
+      outgoing.destroy(new Error(`no answer in ${idleTimeoutMs / 1000} s`)),
+    )
     outgoing.on('error', reject)
     outgoing.on('response', resolve)
     if (body === undefined || Buffer.isBuffer(body)) outgoing.end(body)
-    else pipeline(body, outgoing, (error) => { if (error) reject(error) })
+    else
+      pipeline(body, outgoing, (error) => {
+        if (error) reject(error)
+      })
   })
 }
 
@@ -86,7 +97,8 @@ export async function readBody(answer: HttpAnswer, bytesMax: number): Promise<Bu
   let size = 0
   for await (const piece of bytesIn(answer.body)) {
     size += piece.length
-    if (size > bytesMax) throw new Refusal('internal', `${answer.url.href} answers more than ${bytesMax} bytes`)
+    if (size > bytesMax)
+      throw new Refusal('internal', `${answer.url.href} answers more than ${bytesMax} bytes`)
     pieces.push(Buffer.from(piece))
   }
   return Buffer.concat(pieces)

@@ -21,7 +21,13 @@ import { imageCondition, listImages } from './list.ts'
 import { loadArchive, readArchive, type Loaded } from './load.ts'
 import { canonicalName, familiarName, parseReference, withDefaultTag } from './reference.ts'
 import { pruneImages, removeImage, type ImageUser, type Removed } from './remove.ts'
-import { Remote, type Distribution, type RemotePull, type RemotePush, type RemoteRequest } from './remote.ts'
+import {
+  Remote,
+  type Distribution,
+  type RemotePull,
+  type RemotePush,
+  type RemoteRequest,
+} from './remote.ts'
 import type { Credentials } from './registry-auth.ts'
 import { saveImages } from './save.ts'
 
@@ -120,7 +126,8 @@ export class Images {
   /** An image of a container's root file system as it is now. Pausing it is the caller's. */
   commit(request: CommitRequest): Promise<Image> {
     return withLease(this.#options.containerd, (content) =>
-      this.storing(() => commitContainer(request, this.catalogue, content)))
+      this.storing(() => commitContainer(request, this.catalogue, content)),
+    )
   }
 
   /** Fetches from a registry, reporting in Docker's words. */
@@ -153,7 +160,8 @@ export class Images {
     }
     const content = new ContentStore(this.#options.containerd, '')
     await this.storing(() =>
-      this.catalogue.name(canonicalName(reference), image.manifestDescriptor, content))
+      this.catalogue.name(canonicalName(reference), image.manifestDescriptor, content),
+    )
     this.tell('tag', image, familiarName(reference))
   }
 
@@ -188,12 +196,17 @@ export class Images {
         sizes.set(layer, layerSizes[index] ?? 0)
       }
     }
-    const shared = (image: Image): number => image.layers.reduce((sum, layer) =>
-      sum + ((holders.get(layer) ?? 0) > 1 ? sizes.get(layer) ?? 0 : 0), 0)
+    const shared = (image: Image): number =>
+      image.layers.reduce(
+        (sum, layer) => sum + ((holders.get(layer) ?? 0) > 1 ? (sizes.get(layer) ?? 0) : 0),
+        0,
+      )
     return {
       layersBytes: [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0),
       images: images.map((image) => ({
-        image, sharedBytes: shared(image), containers: this.usersOf(image).length,
+        image,
+        sharedBytes: shared(image),
+        containers: this.usersOf(image).length,
       })),
     }
   }

@@ -17,12 +17,18 @@ export interface ImportRequest {
   /** Dockerfile lines. */
   readonly changes: readonly string[]
   /** `linux/amd64`, …; this machine's when absent. */
-  readonly platform?: { readonly os: string; readonly architecture: string; readonly variant: string }
+  readonly platform?: {
+    readonly os: string
+    readonly architecture: string
+    readonly variant: string
+  }
 }
 
 /** Reads the tar; what is answered makes the image. */
 export async function importRootfs(
-  tar: Readable, request: ImportRequest, content: ContentStore,
+  tar: Readable,
+  request: ImportRequest,
+  content: ContentStore,
 ): Promise<(catalogue: Catalogue) => Promise<Image>> {
   const config = applyChanges({}, request.changes) // refuses before anything is read
   const hash = createHash('sha256')
@@ -40,14 +46,20 @@ export async function importRootfs(
   const created = new Date().toISOString()
   const { os, architecture, variant } = request.platform ?? machinePlatform()
   const document = JSON.stringify({
-    architecture, os, ...(variant === '' ? {} : { variant }), created, comment: request.message, config,
+    architecture,
+    os,
+    ...(variant === '' ? {} : { variant }),
+    created,
+    comment: request.message,
+    config,
     history: [{ created, comment: request.message }],
     rootfs: { type: 'layers', diff_ids: [diffId] },
   })
-  return (catalogue) => storeNewImage(catalogue, content, {
-    config: document,
-    parsed: parseImageConfig(parseDocument(document, 'config')),
-    layers: [{ mediaType: mediaTypes.layer, digest, size }],
-    names: request.name === '' ? [] : [request.name],
-  })
+  return (catalogue) =>
+    storeNewImage(catalogue, content, {
+      config: document,
+      parsed: parseImageConfig(parseDocument(document, 'config')),
+      layers: [{ mediaType: mediaTypes.layer, digest, size }],
+      names: request.name === '' ? [] : [request.name],
+    })
 }

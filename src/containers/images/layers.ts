@@ -30,11 +30,14 @@ export interface UnpackListener {
 
 /** Unpacks what is not there yet; answers the chain ids. */
 export async function unpackLayers(
-  content: ContentStore, layers: readonly Descriptor[], diffIds: readonly string[],
+  content: ContentStore,
+  layers: readonly Descriptor[],
+  diffIds: readonly string[],
   listener?: UnpackListener,
 ): Promise<readonly string[]> {
   if (layers.length !== diffIds.length) {
-    const text = `invalid image: ${layers.length} layers, but ${diffIds.length} layer ids in its config`
+    const counts = `${layers.length} layers, but ${diffIds.length} layer ids in its config`
+    const text = `invalid image: ${counts}`
     throw new Refusal('invalid', text)
   }
   const chain = chainIds(diffIds)
@@ -48,7 +51,11 @@ export async function unpackLayers(
 }
 
 async function unpackLayer(
-  content: ContentStore, layer: Descriptor, diffId: string, name: string, parent: string,
+  content: ContentStore,
+  layer: Descriptor,
+  diffId: string,
+  name: string,
+  parent: string,
 ): Promise<void> {
   const { snapshots, diff } = content.containerd
   // Leased first, looked at then: it may have been about to be collected.
@@ -59,9 +66,15 @@ async function unpackLayer(
   try {
     const { mediaType, digest, size } = layer
     const described = { mediaType, digest, size: BigInt(size), annotations: {} }
-    const { applied } = await diff.apply({ diff: described, mounts: prepared.mounts }, content.options)
+    const { applied } = await diff.apply(
+      { diff: described, mounts: prepared.mounts },
+      content.options,
+    )
     if (applied?.digest !== diffId) {
-      throw new Refusal('invalid', `invalid image: the layer ${digest} is not ${diffId} when unpacked`)
+      throw new Refusal(
+        'invalid',
+        `invalid image: the layer ${digest} is not ${diffId} when unpacked`,
+      )
     }
     await snapshots.commit({ snapshotter, name, key, labels: {} }, content.options)
   } catch (error) {

@@ -17,13 +17,19 @@ export function listImages(catalogue: Catalogue, filters: Filters): readonly Ima
   const before = moments(catalogue, filters.get('before'))
   const since = moments(catalogue, filters.get('since'))
   const patterns = filters.get('reference')
-  return catalogue.all()
-    .filter((image) => isWanted(image) &&
-      (dangling === undefined || dangling === isDangling(image)) &&
-      before.every((moment) => epochMs(image.created) < moment) &&
-      since.every((moment) => epochMs(image.created) > moment))
+  return catalogue
+    .all()
+    .filter(
+      (image) =>
+        isWanted(image) &&
+        (dangling === undefined || dangling === isDangling(image)) &&
+        before.every((moment) => epochMs(image.created) < moment) &&
+        since.every((moment) => epochMs(image.created) > moment),
+    )
     .map((image) => (patterns === undefined ? image : onlyMatching(image, patterns)))
-    .filter((image) => patterns === undefined || image.repoTags.length + image.repoDigests.length > 0)
+    .filter(
+      (image) => patterns === undefined || image.repoTags.length + image.repoDigests.length > 0,
+    )
     .sort((a, b) => epochMs(b.created) - epochMs(a.created) || (a.id < b.id ? -1 : 1))
 }
 
@@ -34,7 +40,8 @@ export const isDangling = (image: Image): boolean =>
 export function imageCondition(filters: Filters): (image: Image) => boolean {
   const until = (filters.get('until') ?? []).map((text) => Number(parseMoment(text) / 1_000_000n))
   if (until.length > 1) throw new Refusal('invalid', 'more than one until filter specified')
-  return (image) => matchesLabels(labelsOf(image.document), filters) &&
+  return (image) =>
+    matchesLabels(labelsOf(image.document), filters) &&
     until.every((moment) => epochMs(image.created) < moment)
 }
 

@@ -12,8 +12,14 @@ import { isObject } from '../shape.ts'
 import type { Catalogue, Image } from './catalogue.ts'
 import type { Blob, ContentStore } from './content.ts'
 import {
-  documentBytesMax, isIndex, parseDocument, parseImageConfig, parseIndex, parseManifest,
-  type Descriptor, type Manifest,
+  documentBytesMax,
+  isIndex,
+  parseDocument,
+  parseImageConfig,
+  parseIndex,
+  parseManifest,
+  type Descriptor,
+  type Manifest,
 } from './documents.ts'
 import { decompressed } from './compression.ts'
 import { layerMediaType } from './layers.ts'
@@ -53,13 +59,15 @@ export async function readArchive(source: Readable, content: ContentStore): Prom
     for await (const entry of tar) {
       const { header } = entry
       const name = posix.normalize(header.name).replace(/^\/+/, '')
-      if (blobs.size + links.size > filesMax) throw new Refusal('invalid', 'the tar has too many files')
+      if (blobs.size + links.size > filesMax)
+        throw new Refusal('invalid', 'the tar has too many files')
       if (isLink(header)) {
         const base = header.type === 'symlink' ? posix.dirname(name) : ''
         links.set(name, posix.normalize(posix.join(base, header.linkname)))
       } else if (header.type === 'file' || header.type === 'contiguous-file') {
         if (topDocuments.includes(name)) documents.set(name, await textOf(bytesOf(entry), header))
-        else if (!unneeded.includes(posix.basename(name))) blobs.set(name, await content.write(bytesOf(entry)))
+        else if (!unneeded.includes(posix.basename(name)))
+          blobs.set(name, await content.write(bytesOf(entry)))
       }
       entry.resume()
     }
@@ -100,22 +108,31 @@ function blobAt(archive: Archive, name: string): Blob {
 
 /** Makes the images that the tar describes. */
 export async function loadArchive(
-  archive: Archive, catalogue: Catalogue, content: ContentStore,
+  archive: Archive,
+  catalogue: Catalogue,
+  content: ContentStore,
 ): Promise<readonly Loaded[]> {
   const manifest = archive.documents.get('manifest.json')
   if (manifest !== undefined) return loadDocker(manifest, archive, catalogue, content)
   const index = archive.documents.get('index.json')
   if (index !== undefined) return loadLayout(index, catalogue, content)
-  throw new Refusal('invalid', archive.documents.has('repositories')
-    ? 'the tar is in the format of engines before 1.10: load it there and save it again'
-    : 'invalid archive: does not contain a manifest.json')
+  throw new Refusal(
+    'invalid',
+    archive.documents.has('repositories')
+      ? 'the tar is in the format of engines before 1.10: load it there and save it again'
+      : 'invalid archive: does not contain a manifest.json',
+  )
 }
 
 async function loadDocker(
-  text: string, archive: Archive, catalogue: Catalogue, content: ContentStore,
+  text: string,
+  archive: Archive,
+  catalogue: Catalogue,
+  content: ContentStore,
 ): Promise<readonly Loaded[]> {
   const { entries } = parseDocument(`{"entries":${text}}`, 'manifest.json')
-  if (!Array.isArray(entries)) throw new Refusal('invalid', 'invalid image: manifest.json is not a list')
+  if (!Array.isArray(entries))
+    throw new Refusal('invalid', 'invalid image: manifest.json is not a list')
   const loaded: Loaded[] = []
   for (const entry of entries.filter(isObject)) {
     const names = stringList(entry['RepoTags'])
@@ -126,7 +143,9 @@ async function loadDocker(
       return { mediaType: layerMediaType(head), digest, size }
     })
     const described = {
-      mediaType: 'application/vnd.oci.image.config.v1+json', digest: config.digest, size: config.size,
+      mediaType: 'application/vnd.oci.image.config.v1+json',
+      digest: config.digest,
+      size: config.size,
     }
     const { target, manifest } = await writeManifest(content, described, layers)
     loaded.push(await finish(catalogue, content, target, manifest, long, names))
@@ -135,7 +154,9 @@ async function loadDocker(
 }
 
 async function loadLayout(
-  text: string, catalogue: Catalogue, content: ContentStore,
+  text: string,
+  catalogue: Catalogue,
+  content: ContentStore,
 ): Promise<readonly Loaded[]> {
   const loaded: Loaded[] = []
   for (const entry of parseIndex(parseDocument(text, 'index.json')).entries) {
@@ -166,10 +187,16 @@ async function documentOf({ digest }: Descriptor, content: ContentStore) {
 }
 
 async function finish(
-  catalogue: Catalogue, content: ContentStore, target: Descriptor, manifest: Manifest,
-  long: readonly string[], names: readonly string[],
+  catalogue: Catalogue,
+  content: ContentStore,
+  target: Descriptor,
+  manifest: Manifest,
+  long: readonly string[],
+  names: readonly string[],
 ): Promise<Loaded> {
-  const config = parseImageConfig(parseDocument(await content.readBytes(manifest.config.digest), 'config'))
+  const config = parseImageConfig(
+    parseDocument(await content.readBytes(manifest.config.digest), 'config'),
+  )
   await unpackImage(content, target, manifest, config)
   return { image: await nameImage(catalogue, content, target, long), names }
 }

@@ -4,8 +4,14 @@ import { Refusal } from '../../base/refusal.ts'
 import type { Index, Platform } from './documents.ts'
 
 const goNames: Readonly<Record<string, string>> = {
-  x64: 'amd64', ia32: '386', arm64: 'arm64', arm: 'arm', ppc64: 'ppc64le', s390x: 's390x',
-  riscv64: 'riscv64', loong64: 'loong64',
+  x64: 'amd64',
+  ia32: '386',
+  arm64: 'arm64',
+  arm: 'arm',
+  ppc64: 'ppc64le',
+  s390x: 's390x',
+  riscv64: 'riscv64',
+  loong64: 'loong64',
 }
 
 /** This machine, in Go's words. */
@@ -19,17 +25,26 @@ export function parsePlatform(text: string): Platform | undefined {
   if (text === '') return undefined
   const words = text.toLowerCase().split('/')
   if (words.length > 3 || words.some((word) => !/^[a-z0-9_.-]+$/.test(word))) {
-    throw new Refusal('invalid', `"${text}" is an invalid component of a platform: use os/arch[/variant]`)
+    throw new Refusal(
+      'invalid',
+      `"${text}" is an invalid component of a platform: use os/arch[/variant]`,
+    )
   }
   const [first = '', second = '', variant = ''] = words
   if (words.length > 1) return { os: first, architecture: normalArchitecture(second), variant }
   const machine = machinePlatform()
-  return first === 'linux' ? machine : { os: 'linux', architecture: normalArchitecture(first), variant: '' }
+  return first === 'linux'
+    ? machine
+    : { os: 'linux', architecture: normalArchitecture(first), variant: '' }
 }
 
 function normalArchitecture(word: string): string {
   const other: Readonly<Record<string, string>> = {
-    x86_64: 'amd64', 'x86-64': 'amd64', aarch64: 'arm64', i386: '386', armhf: 'arm',
+    x86_64: 'amd64',
+    'x86-64': 'amd64',
+    aarch64: 'arm64',
+    i386: '386',
+    armhf: 'arm',
   }
   return other[word] ?? word
 }
@@ -40,10 +55,12 @@ export function platformName({ os, architecture, variant }: Platform): string {
 
 /** The entry for `wanted`; an exact variant before none before another. */
 export function pickPlatform(index: Index, wanted: Platform): Index['entries'][number] {
-  const fitting = index.entries.filter(({ platform }) =>
-    platform?.os === wanted.os && normalArchitecture(platform.architecture) === wanted.architecture)
-  const best = [...fitting].sort((a, b) =>
-    rank(a.platform, wanted) - rank(b.platform, wanted))[0]
+  const fitting = index.entries.filter(
+    ({ platform }) =>
+      platform?.os === wanted.os &&
+      normalArchitecture(platform.architecture) === wanted.architecture,
+  )
+  const best = [...fitting].sort((a, b) => rank(a.platform, wanted) - rank(b.platform, wanted))[0]
   if (best === undefined) {
     const text = `no matching manifest for ${platformName(wanted)} in the manifest list entries`
     throw new Refusal('notFound', text)

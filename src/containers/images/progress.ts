@@ -20,7 +20,9 @@ export function layerId(digest: string): string {
 
 /** Bytes as they pass, reported now and then. */
 export async function* counted(
-  source: AsyncIterable<Uint8Array>, begin: number, total: number,
+  source: AsyncIterable<Uint8Array>,
+  begin: number,
+  total: number,
   report: (current: number, total: number) => void,
 ): AsyncGenerator<Uint8Array> {
   let current = begin

@@ -8,14 +8,25 @@ import { isAlreadyExists, isFailedPrecondition } from '../containerd/client.ts'
 import type { Catalogue, Image } from './catalogue.ts'
 import type { ContentStore } from './content.ts'
 import {
-  isIndex, parseDocument, parseImageConfig, parseIndex, parseManifest, type Descriptor,
-  type ImageConfig, type Manifest, type Platform,
+  isIndex,
+  parseDocument,
+  parseImageConfig,
+  parseIndex,
+  parseManifest,
+  type Descriptor,
+  type ImageConfig,
+  type Manifest,
+  type Platform,
 } from './documents.ts'
 import { bytesIn } from './http.ts'
 import { machinePlatform, pickPlatform } from './platform.ts'
 import { counted, layerId, type Report } from './progress.ts'
 import {
-  canonicalName, defaultTag, familiarName, repositoryName, type Reference,
+  canonicalName,
+  defaultTag,
+  familiarName,
+  repositoryName,
+  type Reference,
 } from './reference.ts'
 import type { Registry } from './registry.ts'
 import { nameImage, unpackImage } from './store-image.ts'
@@ -50,7 +61,10 @@ interface Resolved {
 }
 
 export async function pullImage(
-  request: PullRequest, registry: Registry, catalogue: Catalogue, content: ContentStore,
+  request: PullRequest,
+  registry: Registry,
+  catalogue: Catalogue,
+  content: ContentStore,
   storing: <T>(task: () => Promise<T>) => Promise<T>,
 ): Promise<Pulled> {
   const { reference, report } = request
@@ -62,7 +76,8 @@ export async function pullImage(
   const names = namesFor(reference, digest)
   const image = await storing(async () => {
     const tell = (status: string) => (layer: Descriptor) => {
-      if (!present.has(layer.digest)) report({ status, id: layerId(layer.digest), progressDetail: {} })
+      if (!present.has(layer.digest))
+        report({ status, id: layerId(layer.digest), progressDetail: {} })
     }
     const listener = { onBegin: tell('Extracting'), onEnd: tell('Pull complete') }
     await unpackImage(content, target, manifest, config, listener)
@@ -71,9 +86,11 @@ export async function pullImage(
   report({ status: `Digest: ${digest}` })
   const isNew = before?.id !== image.id
   const name = familiarName(reference)
-  report({ status: isNew
-    ? `Status: Downloaded newer image for ${name}`
-    : `Status: Image is up to date for ${name}` })
+  report({
+    status: isNew
+      ? `Status: Downloaded newer image for ${name}`
+      : `Status: Image is up to date for ${name}`,
+  })
   return { image, name }
 }
 
@@ -83,7 +100,10 @@ function namesFor(reference: Reference, digest: string): readonly string[] {
 }
 
 async function resolve(
-  { reference, platform, report }: PullRequest, wanted: string, registry: Registry, content: ContentStore,
+  { reference, platform, report }: PullRequest,
+  wanted: string,
+  registry: Registry,
+  content: ContentStore,
 ): Promise<Resolved> {
   const named = await registry.manifest(wanted)
   const document = parseDocument(named.bytes, 'the manifest')
@@ -100,8 +120,11 @@ async function resolve(
   if (platform !== undefined && config.architecture !== platform.architecture) {
     const has = `${config.os}/${config.architecture}`
     const asked = `${platform.os}/${platform.architecture}`
-    throw new Refusal('notFound', `image with reference ${familiarName(reference)} was found but its ` +
-      `platform (${has}) does not match the specified platform (${asked})`)
+    throw new Refusal(
+      'notFound',
+      `image with reference ${familiarName(reference)} was found but its ` +
+        `platform (${has}) does not match the specified platform (${asked})`,
+    )
   }
   await content.writeBytes(fetched.bytes)
   return { digest: named.descriptor.digest, target: fetched.descriptor, manifest, config }
@@ -109,7 +132,10 @@ async function resolve(
 
 /** Answers the digests of those that were there before. */
 async function downloadLayers(
-  { report, signal }: PullRequest, layers: readonly Descriptor[], registry: Registry, content: ContentStore,
+  { report, signal }: PullRequest,
+  layers: readonly Descriptor[],
+  registry: Registry,
+  content: ContentStore,
 ): Promise<ReadonlySet<string>> {
   const unique = [...new Map(layers.map((layer) => [layer.digest, layer])).values()]
   const present = new Set<string>()
@@ -125,8 +151,10 @@ async function downloadLayers(
       signal.throwIfAborted()
       const id = layerId(layer.digest)
       await downloadBlob(layer, registry, content, (current, total) =>
-        report({ status: 'Downloading', id, progressDetail: { current, total } }))
-      if (!present.has(layer.digest)) report({ status: 'Download complete', id, progressDetail: {} })
+        report({ status: 'Downloading', id, progressDetail: { current, total } }),
+      )
+      if (!present.has(layer.digest))
+        report({ status: 'Download complete', id, progressDetail: {} })
     }
   }
   const workers = Array.from({ length: layersAtOnce }, worker)
@@ -139,7 +167,9 @@ async function downloadLayers(
 
 /** Fetches what is missing of the blob; harmless when it is there. */
 function downloadBlob(
-  blob: Descriptor, registry: Registry, content: ContentStore,
+  blob: Descriptor,
+  registry: Registry,
+  content: ContentStore,
   report: (current: number, total: number) => void,
 ): Promise<void> {
   return downloads.run(blob.digest, async () => {
@@ -165,7 +195,9 @@ const isFinal = (error: unknown): boolean =>
 const refOf = ({ digest }: Descriptor): string => `layer-${digest}`
 
 async function attemptDownload(
-  blob: Descriptor, registry: Registry, content: ContentStore,
+  blob: Descriptor,
+  registry: Registry,
+  content: ContentStore,
   report: (current: number, total: number) => void,
 ): Promise<void> {
   const ref = refOf(blob)
@@ -184,7 +216,10 @@ async function attemptDownload(
 }
 
 /** For servers that do not know ranges: what is there already is passed over. */
-async function* skipped(source: AsyncIterable<Uint8Array>, bytes: number): AsyncGenerator<Uint8Array> {
+async function* skipped(
+  source: AsyncIterable<Uint8Array>,
+  bytes: number,
+): AsyncGenerator<Uint8Array> {
   let left = bytes
   for await (const piece of source) {
     const kept = piece.subarray(Math.min(left, piece.length))
@@ -195,12 +230,15 @@ async function* skipped(source: AsyncIterable<Uint8Array>, bytes: number): Async
 
 /** Never more than was announced: a registry cannot fill the disk. */
 async function* limited(
-  source: AsyncIterable<Uint8Array>, { digest, size }: Descriptor, begin: number,
+  source: AsyncIterable<Uint8Array>,
+  { digest, size }: Descriptor,
+  begin: number,
 ): AsyncGenerator<Uint8Array> {
   let at = begin
   for await (const piece of source) {
     at += piece.length
-    if (at > size) throw new Refusal('internal', `${digest} is longer than the ${size} bytes announced`)
+    if (at > size)
+      throw new Refusal('internal', `${digest} is longer than the ${size} bytes announced`)
     yield piece
   }
 }

@@ -8,7 +8,11 @@ import { defaultTag, repositoryName, type Reference } from './reference.ts'
 import type { Registry } from './registry.ts'
 
 export async function pushImage(
-  image: Image, target: Descriptor, reference: Reference, registry: Registry, content: ContentStore,
+  image: Image,
+  target: Descriptor,
+  reference: Reference,
+  registry: Registry,
+  content: ContentStore,
   report: Report,
 ): Promise<void> {
   const { layers, config } = image.manifest
@@ -24,18 +28,25 @@ export async function pushImage(
       continue
     }
     await pushBlob(layer, registry, content, (current, total) =>
-      report({ status: 'Pushing', id, progressDetail: { current, total } }))
+      report({ status: 'Pushing', id, progressDetail: { current, total } }),
+    )
     report({ status: 'Pushed', id, progressDetail: {} })
   }
   if (!hasConfig) await pushBlob(config, registry, content, () => undefined)
   const tag = reference.tag ?? defaultTag
   await registry.pushManifest(tag, bytes, target.mediaType)
   report({ status: `${tag}: digest: ${target.digest} size: ${target.size}` })
-  report({ status: '', progressDetail: {}, aux: { Tag: tag, Digest: target.digest, Size: target.size } })
+  report({
+    status: '',
+    progressDetail: {},
+    aux: { Tag: tag, Digest: target.digest, Size: target.size },
+  })
 }
 
 async function pushBlob(
-  blob: Descriptor, registry: Registry, content: ContentStore,
+  blob: Descriptor,
+  registry: Registry,
+  content: ContentStore,
   report: (current: number, total: number) => void,
 ): Promise<void> {
   const bytes = counted(content.read(blob.digest), 0, blob.size, report)

@@ -18,11 +18,15 @@ const defaultDomain = 'docker.io'
 const officialPrefix = 'library/'
 export const defaultTag = 'latest'
 const nameMax = 255
+/** Longer than any name with tag and digest; bounds the work of the patterns below. */
+const textMax = 1024
 
 const component = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*'
 const pathPattern = new RegExp(`^${component}(?:/${component})*$`)
-const domainPattern =
-  /^(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?$/
+const label = '[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?'
+const domainPattern = new RegExp(
+  `^(?:${label}(?:\\.${label})*|\\[[0-9a-fA-F:]+\\])(?::[0-9]+)?$`,
+)
 const tagPattern = /^\w[\w.-]{0,127}$/
 export const digestPattern = /^sha256:[0-9a-f]{64}$/
 
@@ -33,6 +37,7 @@ export function parseReference(text: string): Reference {
   if (/^[0-9a-f]{64}$/.test(text)) {
     throw invalid(`invalid repository name (${text}), cannot specify 64-byte hexadecimal strings`)
   }
+  if (text.length > textMax) throw invalid('invalid reference format')
   const { domain, rest } = splitDomain(text)
   const at = rest.indexOf('@')
   const digest = at < 0 ? undefined : rest.slice(at + 1)
@@ -43,7 +48,9 @@ export function parseReference(text: string): Reference {
   if (path.toLowerCase() !== path) {
     throw invalid(`invalid reference format: repository name (${path}) must be lowercase`)
   }
-  const wrong = !pathPattern.test(path) || !domainPattern.test(domain) ||
+  const wrong =
+    !pathPattern.test(path) ||
+    !domainPattern.test(domain) ||
     (tag !== undefined && !tagPattern.test(tag)) ||
     (digest !== undefined && !digestPattern.test(digest))
   if (wrong) throw invalid('invalid reference format')
@@ -51,7 +58,8 @@ export function parseReference(text: string): Reference {
     throw invalid(`repository name must not be more than ${nameMax} characters`)
   }
   return {
-    domain, path,
+    domain,
+    path,
     ...(tag === undefined ? {} : { tag }),
     ...(digest === undefined ? {} : { digest }),
   }
@@ -64,7 +72,10 @@ function splitDomain(text: string): { readonly domain: string; readonly rest: st
   const given = isDomain ? first : defaultDomain
   const domain = given === 'index.docker.io' ? defaultDomain : given
   const rest = isDomain ? text.slice(slash + 1) : text
-  return { domain, rest: domain === defaultDomain && !rest.includes('/') ? officialPrefix + rest : rest }
+  return {
+    domain,
+    rest: domain === defaultDomain && !rest.includes('/') ? officialPrefix + rest : rest,
+  }
 }
 
 /** The same with `:latest` where neither tag nor digest is given. */

@@ -30,12 +30,16 @@ export function dialError(url: URL, method: string, error: unknown): Refusal {
   const verb = method.slice(0, 1) + method.slice(1).toLowerCase()
   const fail = (place: string, why: string) =>
     new Refusal('internal', `${verb} "${place}": ${why}`, { cause: error })
-  const fields: Readonly<Record<string, unknown>> = error instanceof Error && isObject(error) ? error : {}
+  const fields: Readonly<Record<string, unknown>> =
+    error instanceof Error && isObject(error) ? error : {}
   const base = `${url.origin}/v2/`
   switch (fields['code']) {
     case 'ECONNREFUSED':
-      return fail(base, `dial tcp ${String(fields['address'])}:${String(fields['port'])}: ` +
-        'connect: connection refused')
+      return fail(
+        base,
+        `dial tcp ${String(fields['address'])}:${String(fields['port'])}: ` +
+          'connect: connection refused',
+      )
     case 'ENOTFOUND':
       return fail(base, `dial tcp: lookup ${url.hostname}: no such host`)
     case 'EAI_AGAIN':

@@ -8,9 +8,7 @@ import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { Refusal } from '../../base/refusal.ts'
 import { isObject } from '../shape.ts'
-import {
-  documentBytesMax, mediaTypes, parseDocument, type Descriptor,
-} from './documents.ts'
+import { documentBytesMax, mediaTypes, parseDocument, type Descriptor } from './documents.ts'
 import { exchange, readBody, type HttpAnswer, type HttpCall } from './http.ts'
 import { familiarName, familiarRepository, type Reference } from './reference.ts'
 import { dialError, maySpeakPlainHttp } from './registry-hosts.ts'
@@ -33,7 +31,10 @@ export interface FetchedManifest {
 }
 
 const acceptedManifests = [
-  mediaTypes.dockerManifest, mediaTypes.dockerList, mediaTypes.ociManifest, mediaTypes.ociIndex,
+  mediaTypes.dockerManifest,
+  mediaTypes.dockerList,
+  mediaTypes.ociManifest,
+  mediaTypes.ociIndex,
 ].join(', ')
 
 /** Docker Hub's registry has another host name than its images. */
@@ -55,22 +56,28 @@ export class Registry {
 
   /** The manifest or index behind the tag or digest; its digest is checked. */
   async manifest(tagOrDigest: string): Promise<FetchedManifest> {
-    const answer = await this.#call('GET', `manifests/${tagOrDigest}`, { Accept: acceptedManifests })
+    const answer = await this.#call('GET', `manifests/${tagOrDigest}`, {
+      Accept: acceptedManifests,
+    })
     if (answer.status !== 200) throw await this.#refusal(answer, tagOrDigest)
     const bytes = await readBody(answer, documentBytesMax)
     const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`
     if (tagOrDigest.includes(':') && tagOrDigest !== digest) {
       throw new Refusal('internal', `manifest verification failed for digest ${tagOrDigest}`)
     }
-    const type = String(answer.headers['content-type'] ?? '').split(';')[0]?.trim() ?? ''
+    const type =
+      String(answer.headers['content-type'] ?? '')
+        .split(';')[0]
+        ?.trim() ?? ''
     const { mediaType } = parseDocument(bytes, 'the manifest')
     const described = typeof mediaType === 'string' && mediaType !== '' ? mediaType : type
     return { bytes, descriptor: { mediaType: described, digest, size: bytes.length } }
   }
 
-  /** The blob from `offset` on; the stream's first byte is at `begin`, which may be 0 all the same. */
+  /** The blob from `offset` on; its first byte is at `begin`, which may be 0 all the same. */
   async blob(
-    digest: string, offset: number,
+    digest: string,
+    offset: number,
   ): Promise<{ readonly begin: number; readonly body: HttpAnswer['body'] }> {
     const headers = offset > 0 ? { Range: `bytes=${offset}-` } : {}
     const answer = await this.#call('GET', `blobs/${digest}`, headers)
@@ -120,13 +127,19 @@ export class Registry {
     const answer = await this.#authorized('GET', new URL('/v2/', origin), {})
     answer.body.resume()
     if (answer.status !== 200) {
-      const why = answer.status === 401 ? 'unauthorized: incorrect username or password' : `status ${answer.status}`
+      const why =
+        answer.status === 401
+          ? 'unauthorized: incorrect username or password'
+          : `status ${answer.status}`
       throw new Refusal('unauthorized', `Get "${origin}/v2/": ${why}`)
     }
   }
 
   async #call(
-    method: HttpCall['method'], path: string, headers: Readonly<Record<string, string>>, body?: Buffer,
+    method: HttpCall['method'],
+    path: string,
+    headers: Readonly<Record<string, string>>,
+    body?: Buffer,
   ): Promise<HttpAnswer> {
     const origin = await this.#findOrigin()
     const url = new URL(`/v2/${this.#options.reference.path}/${path}`, origin)
@@ -135,7 +148,10 @@ export class Registry {
 
   /** Once more with what the challenge asks for. */
   async #authorized(
-    method: HttpCall['method'], url: URL, headers: Readonly<Record<string, string>>, body?: Buffer,
+    method: HttpCall['method'],
+    url: URL,
+    headers: Readonly<Record<string, string>>,
+    body?: Buffer,
   ): Promise<HttpAnswer> {
     const first = await this.#send(method, url, headers, body)
     if (first.status !== 401) return first
@@ -143,8 +159,10 @@ export class Registry {
     if (challenge === undefined) return first
     const { reference, actions, credentials, signal } = this.#options
     const scope = `repository:${reference.path}:${actions}`
-    const authorization = await answerChallenge(
-      challenge, scope, credentials, { signal, insecure: this.#mayBePlain })
+    const authorization = await answerChallenge(challenge, scope, credentials, {
+      signal,
+      insecure: this.#mayBePlain,
+    })
     if (authorization === undefined || authorization === this.#authorization) return first
     first.body.resume()
     this.#authorization = authorization
@@ -152,15 +170,23 @@ export class Registry {
   }
 
   async #send(
-    method: HttpCall['method'], url: URL, headers: Readonly<Record<string, string>>,
+    method: HttpCall['method'],
+    url: URL,
+    headers: Readonly<Record<string, string>>,
     body?: Buffer | Readable,
   ): Promise<HttpAnswer> {
     const { signal } = this.#options
-    const own = this.#authorization === undefined || url.origin !== this.#origin
-      ? {} : { Authorization: this.#authorization }
+    const own =
+      this.#authorization === undefined || url.origin !== this.#origin
+        ? {}
+        : { Authorization: this.#authorization }
     try {
       return await exchange({
-        method, url, headers: { ...headers, ...own }, signal, insecure: this.#mayBePlain,
+        method,
+        url,
+        headers: { ...headers, ...own },
+        signal,
+        insecure: this.#mayBePlain,
         ...(body === undefined ? {} : { body }),
       })
     } catch (error) {
@@ -198,14 +224,25 @@ export class Registry {
     const text = (await readBody(answer, documentBytesMax)).toString('utf8')
     const { code, message } = firstError(text)
     const { reference } = this.#options
-    const said = code === '' ? `unexpected status ${answer.status}` : `${code.toLowerCase().replaceAll('_', ' ')}: ${message}`
+    const said =
+      code === ''
+        ? `unexpected status ${answer.status}`
+        : `${code.toLowerCase().replaceAll('_', ' ')}: ${message}`
     const repository = familiarRepository(reference)
     if (code === 'MANIFEST_UNKNOWN') {
-      const named = what.includes(':') ? { ...reference, digest: what } : { ...reference, tag: what }
+      const named = what.includes(':')
+        ? { ...reference, digest: what }
+        : { ...reference, tag: what }
       return new Refusal('notFound', `manifest for ${familiarName(named)} not found: ${said}`)
     }
-    if (code === 'NAME_UNKNOWN') return new Refusal('notFound', `repository ${repository} not found: ${said}`)
-    if (code === 'DENIED' || code === 'UNAUTHORIZED' || answer.status === 401 || answer.status === 403) {
+    if (code === 'NAME_UNKNOWN')
+      return new Refusal('notFound', `repository ${repository} not found: ${said}`)
+    if (
+      code === 'DENIED' ||
+      code === 'UNAUTHORIZED' ||
+      answer.status === 401 ||
+      answer.status === 403
+    ) {
       const verb = this.#options.actions === 'pull' ? 'pull' : 'push'
       const tail = `repository does not exist or may require 'docker login'`
       return new Refusal('notFound', `${verb} access denied for ${repository}, ${tail}: ${said}`)

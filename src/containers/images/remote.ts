@@ -5,7 +5,13 @@ import type { Containerd } from '../containerd/client.ts'
 import type { Catalogue, Image } from './catalogue.ts'
 import { ContentStore, withLease } from './content.ts'
 import {
-  isIndex, mediaTypes, parseDocument, parseImageConfig, parseIndex, parseManifest, type Descriptor,
+  isIndex,
+  mediaTypes,
+  parseDocument,
+  parseImageConfig,
+  parseIndex,
+  parseManifest,
+  type Descriptor,
   type Platform,
 } from './documents.ts'
 import { readBody } from './http.ts'
@@ -13,7 +19,12 @@ import { pullImage, type Pulled } from './pull.ts'
 import type { Report } from './progress.ts'
 import { pushImage } from './push.ts'
 import {
-  canonicalName, familiarName, familiarRepository, parseReference, withDefaultTag, type Reference,
+  canonicalName,
+  familiarName,
+  familiarRepository,
+  parseReference,
+  withDefaultTag,
+  type Reference,
 } from './reference.ts'
 import { Registry } from './registry.ts'
 import type { Credentials } from './registry-auth.ts'
@@ -72,14 +83,18 @@ export class Remote {
 
   async #pullFrom(request: RemotePull, registry: Registry): Promise<readonly Pulled[]> {
     const { reference } = request
-    const references = reference.tag === undefined && reference.digest === undefined
-      ? (await registry.tags()).map((tag) => ({ ...reference, tag }))
-      : [reference]
+    const references =
+      reference.tag === undefined && reference.digest === undefined
+        ? (await registry.tags()).map((tag) => ({ ...reference, tag }))
+        : [reference]
     const { containerd, catalogue, storing } = this.#options
     const pulled: Pulled[] = []
     for (const one of references) {
-      pulled.push(await withLease(containerd, (content) =>
-        pullImage({ ...request, reference: one }, registry, catalogue, content, storing)))
+      pulled.push(
+        await withLease(containerd, (content) =>
+          pullImage({ ...request, reference: one }, registry, catalogue, content, storing),
+        ),
+      )
     }
     return pulled
   }
@@ -88,7 +103,10 @@ export class Remote {
   async push(request: RemotePush): Promise<void> {
     const { catalogue, containerd } = this.#options
     const repository = familiarRepository(request.reference)
-    const all = catalogue.all().flatMap(({ repoTags }) => repoTags).map(parseReference)
+    const all = catalogue
+      .all()
+      .flatMap(({ repoTags }) => repoTags)
+      .map(parseReference)
       .filter((reference) => familiarRepository(reference) === repository)
     const references = request.reference.tag === undefined ? all : [request.reference]
     if (references.length === 0) {
@@ -121,16 +139,22 @@ export class Remote {
     const document = parseDocument(bytes, 'the manifest')
     if (isIndex(document)) {
       const platforms = parseIndex(document).entries.flatMap(({ platform }) =>
-        platform === undefined ? [] : [shown(platform)])
+        platform === undefined ? [] : [shown(platform)],
+      )
       return { descriptor, platforms }
     }
     const { config } = parseManifest(document)
     const { body } = await registry.blob(config.digest, 0)
     const answer = { body, status: 200, headers: {}, url: new URL('http://registry/') }
-    const platform = parseImageConfig(parseDocument(await readBody(answer, configBytesMax), 'config'))
+    const platform = parseImageConfig(
+      parseDocument(await readBody(answer, configBytesMax), 'config'),
+    )
     const { mediaType } = descriptor
     return {
-      descriptor: { ...descriptor, mediaType: mediaType === '' ? mediaTypes.ociManifest : mediaType },
+      descriptor: {
+        ...descriptor,
+        mediaType: mediaType === '' ? mediaTypes.ociManifest : mediaType,
+      },
       platforms: [shown(platform)],
     }
   }
@@ -144,7 +168,9 @@ export class Remote {
   }
 
   #registry(
-    { reference, credentials, signal }: RemoteRequest, actions: 'pull' | 'pull,push', mirror?: string,
+    { reference, credentials, signal }: RemoteRequest,
+    actions: 'pull' | 'pull,push',
+    mirror?: string,
   ): Registry {
     const { insecureRegistries } = this.#options
     const options = { reference, signal, insecureRegistries, actions }

@@ -7,7 +7,13 @@
 import { shortId } from '../../base/id.ts'
 import { Refusal } from '../../base/refusal.ts'
 import type { Catalogue, Image } from './catalogue.ts'
-import { canonicalName, familiarName, parseReference, repositoryName, type Reference } from './reference.ts'
+import {
+  canonicalName,
+  familiarName,
+  parseReference,
+  repositoryName,
+  type Reference,
+} from './reference.ts'
 
 export interface ImageUser {
   readonly containerId: string
@@ -40,7 +46,9 @@ function isSingleReference(references: readonly Reference[]): boolean {
 
 /** @param text as the user typed it: a name, or an id, or its beginning */
 export async function removeImage(
-  remover: Remover, text: string, force: boolean,
+  remover: Remover,
+  text: string,
+  force: boolean,
 ): Promise<readonly Removed[]> {
   const { catalogue } = remover
   const image = catalogue.find(text)
@@ -51,7 +59,10 @@ export async function removeImage(
       refuseIfUsed(remover, image, force)
     } else if (references.length > 1 && !force) {
       const why = 'image is referenced in multiple repositories'
-      throw new Refusal('conflict', `conflict: unable to delete ${short(image)} (must be forced) - ${why}`)
+      throw new Refusal(
+        'conflict',
+        `conflict: unable to delete ${short(image)} (must be forced) - ${why}`,
+      )
     }
     refuseIfUsed(remover, image, force)
     await untag(remover, image, references, removed)
@@ -62,7 +73,8 @@ export async function removeImage(
   const [user] = remover.usersOf(image.id)
   if (!force && user !== undefined && isSingleReference(references)) {
     const what = `unable to remove repository reference ${JSON.stringify(text)} (must force)`
-    const who = `container ${shortId(user.containerId)} is using its referenced image ${short(image)}`
+    const container = shortId(user.containerId)
+    const who = `container ${container} is using its referenced image ${short(image)}`
     throw new Refusal('conflict', `conflict: ${what} - ${who}`)
   }
   const name = canonicalName(reference)
@@ -101,7 +113,11 @@ function refuseIfUsed(remover: Remover, image: Image, force: boolean): void {
 
 /** Takes names away; the last one stays until `deleteImage` unless the image is kept. */
 async function untag(
-  remover: Remover, image: Image, references: readonly Reference[], removed: Removed[], kept = false,
+  remover: Remover,
+  image: Image,
+  references: readonly Reference[],
+  removed: Removed[],
+  kept = false,
 ): Promise<void> {
   for (const reference of references) {
     const name = canonicalName(reference)
@@ -130,13 +146,17 @@ async function deleteImage(remover: Remover, image: Image, removed: Removed[]): 
 /** Bytes that went, counting shared layers not at all. */
 export function freedBytes(image: Image, removed: readonly Removed[]): number {
   const gone = new Set(removed.map((entry) => ('Deleted' in entry ? entry.Deleted : '')))
-  return image.layers.reduce((sum, layer, index) =>
-    sum + (gone.has(layer) ? image.layerSizes[index] ?? 0 : 0), 0)
+  return image.layers.reduce(
+    (sum, layer, index) => sum + (gone.has(layer) ? (image.layerSizes[index] ?? 0) : 0),
+    0,
+  )
 }
 
 /** Removes unused images: nameless ones, or `all`. */
 export async function pruneImages(
-  remover: Remover, all: boolean, isWanted: (image: Image) => boolean,
+  remover: Remover,
+  all: boolean,
+  isWanted: (image: Image) => boolean,
 ): Promise<{ readonly removed: readonly Removed[]; readonly bytes: number }> {
   const removed: Removed[] = []
   let bytes = 0

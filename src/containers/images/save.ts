@@ -28,7 +28,9 @@ const blobPath = (digest: string): string => `blobs/${digest.replace(':', '/')}`
 
 /** The tar as a stream; an error on the way breaks it off. */
 export function saveImages(
-  content: ContentStore, catalogue: Catalogue, wanted: readonly Wanted[],
+  content: ContentStore,
+  catalogue: Catalogue,
+  wanted: readonly Wanted[],
 ): Readable {
   const tar = pack()
   const out = new PassThrough()
@@ -40,7 +42,9 @@ export function saveImages(
     for await (const piece of tar) if (piece instanceof Uint8Array) yield piece
   }
   out.on('close', () => tar.destroy())
-  Readable.from(copy(), { objectMode: false }).on('error', (error) => out.destroy(error)).pipe(out)
+  Readable.from(copy(), { objectMode: false })
+    .on('error', (error) => out.destroy(error))
+    .pipe(out)
   return out
 }
 
@@ -54,7 +58,9 @@ function gather(catalogue: Catalogue, wanted: readonly Wanted[]): readonly Saved
     for (const tag of isId ? [] : tagsOf(image, reference)) entry.tags.add(tag)
   }
   return [...byId.values()].map(({ image, tags }) => ({
-    image, target: image.manifestDescriptor, tags: [...tags].sort(),
+    image,
+    target: image.manifestDescriptor,
+    tags: [...tags].sort(),
   }))
 }
 
@@ -74,7 +80,8 @@ function tagsOf(image: Image, text: string): readonly string[] {
 async function writeAll(content: ContentStore, tar: Pack, saved: readonly Saved[]): Promise<void> {
   const blobs = new Map<string, Descriptor>()
   for (const { image, target } of saved) {
-    for (const blob of [target, image.manifest.config, ...image.manifest.layers]) blobs.set(blob.digest, blob)
+    for (const blob of [target, image.manifest.config, ...image.manifest.layers])
+      blobs.set(blob.digest, blob)
   }
   for (const folder of ['blobs', 'blobs/sha256']) {
     tar.entry({ name: `${folder}/`, type: 'directory', mode: 0o755, mtime: epoch })
@@ -86,11 +93,14 @@ async function writeAll(content: ContentStore, tar: Pack, saved: readonly Saved[
     tar.entry({ name, mode: 0o644, mtime: epoch }, JSON.stringify(value))
   }
   document('index.json', indexOf(saved))
-  document('manifest.json', saved.map(({ image, tags }) => ({
-    Config: blobPath(image.id),
-    RepoTags: tags.length === 0 ? null : tags,
-    Layers: image.manifest.layers.map(({ digest }) => blobPath(digest)),
-  })))
+  document(
+    'manifest.json',
+    saved.map(({ image, tags }) => ({
+      Config: blobPath(image.id),
+      RepoTags: tags.length === 0 ? null : tags,
+      Layers: image.manifest.layers.map(({ digest }) => blobPath(digest)),
+    })),
+  )
   document('oci-layout', { imageLayoutVersion: '1.0.0' })
   tar.finalize()
 }
@@ -98,18 +108,27 @@ async function writeAll(content: ContentStore, tar: Pack, saved: readonly Saved[
 function indexOf(saved: readonly Saved[]): unknown {
   const manifests = saved.flatMap(({ target, tags }) =>
     (tags.length === 0 ? [undefined] : tags).map((tag) => ({
-      mediaType: target.mediaType, digest: target.digest, size: target.size,
-      ...(tag === undefined ? {} : {
-        annotations: {
-          'io.containerd.image.name': canonicalName(parseReference(tag)),
-          'org.opencontainers.image.ref.name': parseReference(tag).tag ?? '',
-        },
-      }),
-    })))
+      mediaType: target.mediaType,
+      digest: target.digest,
+      size: target.size,
+      ...(tag === undefined
+        ? {}
+        : {
+            annotations: {
+              'io.containerd.image.name': canonicalName(parseReference(tag)),
+              'org.opencontainers.image.ref.name': parseReference(tag).tag ?? '',
+            },
+          }),
+    })),
+  )
   return { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }
 }
 
-async function writeBlob(content: ContentStore, tar: Pack, { digest, size }: Descriptor): Promise<void> {
+async function writeBlob(
+  content: ContentStore,
+  tar: Pack,
+  { digest, size }: Descriptor,
+): Promise<void> {
   const name = posix.normalize(blobPath(digest))
   await new Promise<void>((resolve, reject) => {
     const entry = tar.entry({ name, size, mode: 0o644, mtime: epoch }, (error) => {

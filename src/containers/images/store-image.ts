@@ -10,13 +10,18 @@ import { unpackLayers, type UnpackListener } from './layers.ts'
  * the image: manifest → config and layers, config → snapshots.
  */
 export async function unpackImage(
-  content: ContentStore, target: Descriptor, manifest: Manifest, config: ImageConfig,
+  content: ContentStore,
+  target: Descriptor,
+  manifest: Manifest,
+  config: ImageConfig,
   listener?: UnpackListener,
 ): Promise<void> {
   const chain = await unpackLayers(content, manifest.layers, config.diffIds, listener)
   const top = chain.at(-1)
   if (top !== undefined) {
-    await content.label(manifest.config.digest, { [`containerd.io/gc.ref.snapshot.${snapshotter}`]: top })
+    await content.label(manifest.config.digest, {
+      [`containerd.io/gc.ref.snapshot.${snapshotter}`]: top,
+    })
   }
   await content.label(target.digest, referenceLabels(manifest))
 }
@@ -33,7 +38,9 @@ function referenceLabels(manifest: Manifest): Readonly<Record<string, string>> {
 
 /** A manifest for a configuration and layers that are in the content store. */
 export async function writeManifest(
-  content: ContentStore, config: Descriptor, layers: readonly Descriptor[],
+  content: ContentStore,
+  config: Descriptor,
+  layers: readonly Descriptor[],
 ): Promise<{ readonly target: Descriptor; readonly manifest: Manifest }> {
   const manifest = { mediaType: mediaTypes.ociManifest, config, layers }
   const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, ...manifest }))
@@ -52,7 +59,9 @@ export interface NewImage {
 
 /** An image whose configuration we wrote ourselves (import, commit). */
 export async function storeNewImage(
-  catalogue: Catalogue, content: ContentStore, image: NewImage,
+  catalogue: Catalogue,
+  content: ContentStore,
+  image: NewImage,
 ): Promise<Image> {
   const { digest, size } = await content.writeBytes(Buffer.from(image.config))
   const config = { mediaType: 'application/vnd.oci.image.config.v1+json', digest, size }
@@ -63,7 +72,10 @@ export async function storeNewImage(
 
 /** Gives all names, or none. */
 export async function nameImage(
-  catalogue: Catalogue, content: ContentStore, target: Descriptor, names: readonly string[],
+  catalogue: Catalogue,
+  content: ContentStore,
+  target: Descriptor,
+  names: readonly string[],
 ): Promise<Image> {
   let { image } = await catalogue.name(names[0] ?? '', target, content)
   for (const name of names.slice(1)) ({ image } = await catalogue.name(name, target, content))

@@ -18,20 +18,29 @@ export function isVolumeName(name: string): boolean {
 /** Refuses drivers, names and options that cannot be. */
 export function checkVolumeRequest(name: string, { driver, options }: CheckedRequest): void {
   if (driver !== '' && driver !== 'local') {
-    const text = `create ${name}: error looking up volume plugin ${driver}: plugin "${driver}" not found`
-    throw new Refusal('notFound', text)
+    const why = `error looking up volume plugin ${driver}: plugin "${driver}" not found`
+    throw new Refusal('notFound', `create ${name}: ${why}`)
   }
   if (name.length === 1) {
-    throw new Refusal('invalid', `create ${name}: volume name is too short, names should be at ` +
-      'least two alphanumeric characters')
+    throw new Refusal(
+      'invalid',
+      `create ${name}: volume name is too short, names should be at ` +
+        'least two alphanumeric characters',
+    )
   }
   if (!validName.test(name)) {
-    throw new Refusal('invalid', `create ${name}: ${JSON.stringify(name)} includes invalid ` +
-      'characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you ' +
-      'intended to pass a host directory, use absolute path')
+    throw new Refusal(
+      'invalid',
+      `create ${name}: ${JSON.stringify(name)} includes invalid ` +
+        'characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you ' +
+        'intended to pass a host directory, use absolute path',
+    )
   }
   if (Buffer.byteLength(name) > nameBytesMax) {
-    throw new Refusal('invalid', `create ${name}: a volume's name has at most ${nameBytesMax} bytes`)
+    throw new Refusal(
+      'invalid',
+      `create ${name}: a volume's name has at most ${nameBytesMax} bytes`,
+    )
   }
   checkVolumeOptions(name, options ?? {})
 }

@@ -33,8 +33,10 @@ export function checkVolumeOptions(name: string, options: Options): void {
   }
   const type = options['type'] ?? ''
   if (network.includes(type)) {
-    throw refuse(`volumes of type ${type} are not offered: mount the share on the host, then use ` +
-      'type=none, o=bind and its path as device')
+    throw refuse(
+      `volumes of type ${type} are not offered: mount the share on the host, then use ` +
+        'type=none, o=bind and its path as device',
+    )
   }
 }
 
@@ -58,7 +60,8 @@ export function mountVolume(mountpoint: string, options: Options): void {
     })
   } catch (error) {
     const why = error instanceof KernelError ? error.reason : messageOf(error)
-    const text = `failed to mount local volume: mount ${device}:${mountpoint}, data: ${options['o'] ?? ''}: ${why}`
+    const what = `mount ${device}:${mountpoint}, data: ${options['o'] ?? ''}`
+    const text = `failed to mount local volume: ${what}: ${why}`
     throw new Refusal('internal', text, { cause: error })
   }
 }

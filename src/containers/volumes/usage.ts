@@ -3,7 +3,7 @@ import type { Stats } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 
-/** Bytes below `folder`; 0 when it is not there. What vanishes while it is counted counts nothing. */
+/** Bytes below `folder`; 0 when it is not there. What vanishes meanwhile counts nothing. */
 export async function folderBytes(folder: string): Promise<number> {
   const root = await lstat(folder).catch(() => undefined)
   if (root === undefined) return 0

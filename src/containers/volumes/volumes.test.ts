@@ -29,14 +29,23 @@ async function openRoom(t: TestContext): Promise<Room> {
   return { folder, store, volumes, events }
 }
 
-const ask = (name: string, rest: Partial<VolumeRequest> = {}): VolumeRequest =>
-  ({ name, driver: '', options: null, labels: null, ...rest })
+const ask = (name: string, rest: Partial<VolumeRequest> = {}): VolumeRequest => ({
+  name,
+  driver: '',
+  options: null,
+  labels: null,
+  ...rest,
+})
 
 test('a volume is made once, found, listed by every filter, and removed with its data', async (t) => {
   const { volumes, folder, events } = await openRoom(t)
   const made = await volumes.create(ask('data', { labels: { tier: 'db' } }))
   assert.equal(made.mountpoint, join(folder, 'volumes/data/_data'))
-  assert.deepEqual(await volumes.create(ask('data', { labels: { other: 'x' } })), made, 'the first one stays')
+  assert.deepEqual(
+    await volumes.create(ask('data', { labels: { other: 'x' } })),
+    made,
+    'the first one stays',
+  )
   writeFileSync(join(made.mountpoint, 'f'), 'x'.repeat(1000))
   await volumes.create(ask('', {}))
   volumes.acquire('data', 'c1')
@@ -52,31 +61,53 @@ test('a volume is made once, found, listed by every filter, and removed with its
   const [usage] = (await volumes.usage()).filter(({ volume }) => volume.name === 'data')
   assert.deepEqual([usage?.bytes, usage?.users], [1000, 1])
 
-  await assert.rejects(volumes.remove('data', true), { kind: 'conflict', message: 'remove data: volume is in use - [c1]' })
+  await assert.rejects(volumes.remove('data', true), {
+    kind: 'conflict',
+    message: 'remove data: volume is in use - [c1]',
+  })
   volumes.release('data', 'c1')
   await volumes.remove('data', false)
   assert.equal(existsSync(join(folder, 'volumes/data')), false)
-  assert.throws(() => volumes.find('data'), { kind: 'notFound', message: 'get data: no such volume' })
+  assert.throws(() => volumes.find('data'), {
+    kind: 'notFound',
+    message: 'get data: no such volume',
+  })
   await assert.rejects(volumes.remove('data', false), { kind: 'notFound' })
   await volumes.remove('data', true)
-  assert.deepEqual(events.map(({ action }) => action), ['create', 'create', 'destroy'])
+  assert.deepEqual(
+    events.map(({ action }) => action),
+    ['create', 'create', 'destroy'],
+  )
 })
 
-test('requests that cannot be are refused in Docker\'s words and leave nothing', async (t) => {
+test("requests that cannot be are refused in Docker's words and leave nothing", async (t) => {
   const { volumes } = await openRoom(t)
   const refusals: [VolumeRequest, RegExp][] = [
     [ask('x'), /^create x: volume name is too short, names should be at least two/],
-    [ask('a/b'), /^create a\/b: "a\/b" includes invalid characters for a local volume name, only "\[a-zA-Z0-9\]/],
+    [
+      ask('a/b'),
+      /^create a\/b: "a\/b" includes invalid characters for a local volume name, only "\[a-zA-Z0-9\]/,
+    ],
     [ask('../../etc'), /includes invalid characters/],
     [ask('n'.repeat(300)), /at most 255 bytes/],
-    [ask('vv', { driver: 'rexray' }), /error looking up volume plugin rexray: plugin "rexray" not found/],
+    [
+      ask('vv', { driver: 'rexray' }),
+      /error looking up volume plugin rexray: plugin "rexray" not found/,
+    ],
     [ask('vv', { options: { foo: 'x' } }), /^create vv: invalid option: "foo"$/],
     [ask('vv', { options: { type: 'tmpfs' } }), /^create vv: missing required option: "device"$/],
-    [ask('vv', { options: { type: 'nfs', device: ':/x', o: 'addr=1.2.3.4' } }), /volumes of type nfs are not offered/],
+    [
+      ask('vv', { options: { type: 'nfs', device: ':/x', o: 'addr=1.2.3.4' } }),
+      /volumes of type nfs are not offered/,
+    ],
     [ask('vv', { options: { size: '1g' } }), /quota size requested but no quota support/],
   ]
   for (const [request, sentence] of refusals) {
-    await assert.rejects(volumes.create(request), (error: Error) => sentence.test(error.message), String(sentence))
+    await assert.rejects(
+      volumes.create(request),
+      (error: Error) => sentence.test(error.message),
+      String(sentence),
+    )
   }
   assert.deepEqual(volumes.list(none), [])
 })
@@ -85,10 +116,15 @@ test('a volume on a device is mounted while it is in use', async (t) => {
   const { volumes, folder } = await openRoom(t)
   mkdirSync(join(folder, 'source'))
   writeFileSync(join(folder, 'source/f'), '')
-  const bind = await volumes.create(ask('bind', { options: { type: 'none', o: 'bind', device: join(folder, 'source') } }))
-  const memory = await volumes.create(ask('memory', { options: { type: 'tmpfs', device: 'tmpfs', o: 'size=1m' } }))
+  const bind = await volumes.create(
+    ask('bind', { options: { type: 'none', o: 'bind', device: join(folder, 'source') } }),
+  )
+  const memory = await volumes.create(
+    ask('memory', { options: { type: 'tmpfs', device: 'tmpfs', o: 'size=1m' } }),
+  )
   assert.equal(isMountPoint(bind.mountpoint), false)
-  for (const user of ['c1', 'c2']) for (const name of ['bind', 'memory']) volumes.acquire(name, user)
+  for (const user of ['c1', 'c2'])
+    for (const name of ['bind', 'memory']) volumes.acquire(name, user)
   assert.ok(existsSync(join(bind.mountpoint, 'f')))
   assert.ok(isMountPoint(memory.mountpoint))
   volumes.release('memory', 'c1')
@@ -98,8 +134,13 @@ test('a volume on a device is mounted while it is in use', async (t) => {
   volumes.release('bind', 'c1')
   await volumes.remove('bind', false)
   assert.ok(existsSync(join(folder, 'source/f')), 'what it stood for stays')
-  await volumes.create(ask('gone', { options: { type: 'none', o: 'bind', device: '/no/such/place' } }))
-  assert.throws(() => volumes.acquire('gone', 'c1'), /failed to mount local volume: mount \/no\/such\/place:/)
+  await volumes.create(
+    ask('gone', { options: { type: 'none', o: 'bind', device: '/no/such/place' } }),
+  )
+  assert.throws(
+    () => volumes.acquire('gone', 'c1'),
+    /failed to mount local volume: mount \/no\/such\/place:/,
+  )
   assert.deepEqual(volumes.usedBy('gone'), [])
 })
 
@@ -110,9 +151,15 @@ test('prune takes anonymous volumes, all when told, never one in use', async (t)
   await volumes.create(ask('kept', { labels: { keep: '1' } }))
   await volumes.create(ask('used', { containerId: 'c1' }))
   assert.deepEqual((await volumes.prune(none)).names, [anonymous.name])
-  const filters = new Map([['all', ['true']], ['label!', ['keep']]])
+  const filters = new Map([
+    ['all', ['true']],
+    ['label!', ['keep']],
+  ])
   assert.deepEqual((await volumes.prune(filters)).names, ['named'])
-  assert.deepEqual(volumes.list(none).map(({ name }) => name), ['kept', 'used'])
+  assert.deepEqual(
+    volumes.list(none).map(({ name }) => name),
+    ['kept', 'used'],
+  )
 })
 
 test('volumes outlive the daemon, and a folder that nobody knows is a volume', async (t) => {
@@ -123,6 +170,9 @@ test('volumes outlive the daemon, and a folder that nobody knows is a volume', a
   const reopened = openStore(join(folder, 'db'))
   t.after(() => reopened.close())
   const again = await openVolumes(join(folder, 'volumes'), reopened, () => undefined)
-  assert.deepEqual(again.list(none).map(({ name }) => name), ['found', 'known'])
+  assert.deepEqual(
+    again.list(none).map(({ name }) => name),
+    ['found', 'known'],
+  )
   assert.deepEqual(again.find('known').labels, { a: 'b' })
 })

@@ -17,7 +17,13 @@ import { truthFilter } from '../truth-filter.ts'
 import { matchesLabels, type Filters } from '../label-filter.ts'
 import { mountVolume, needsMount, unmountVolume } from './options.ts'
 import { checkVolumeRequest, isVolumeName, matchesName } from './check.ts'
-import { anonymousLabel, isAnonymous, parseVolume, type Volume, type VolumeRecord } from './record.ts'
+import {
+  anonymousLabel,
+  isAnonymous,
+  parseVolume,
+  type Volume,
+  type VolumeRecord,
+} from './record.ts'
 import { folderBytes } from './usage.ts'
 
 export interface VolumeRequest {
@@ -91,14 +97,22 @@ class LocalVolumes implements Volumes {
   }
 
   async adoptFolders(): Promise<void> {
-    const unknown = readdirSync(this.#root, { withFileTypes: true }).filter((entry) =>
-      entry.isDirectory() && isVolumeName(entry.name) && this.#records.get(entry.name) === undefined &&
-      existsSync(this.#mountpoint(entry.name)))
+    const unknown = readdirSync(this.#root, { withFileTypes: true }).filter(
+      (entry) =>
+        entry.isDirectory() &&
+        isVolumeName(entry.name) &&
+        this.#records.get(entry.name) === undefined &&
+        existsSync(this.#mountpoint(entry.name)),
+    )
     if (unknown.length === 0) return
     const createdAt = timestamp()
-    await this.#store.write(unknown.map(({ name }) => ({
-      collection, id: name, document: { name, driver: driverName, labels: null, options: null, createdAt },
-    })))
+    await this.#store.write(
+      unknown.map(({ name }) => ({
+        collection,
+        id: name,
+        document: { name, driver: driverName, labels: null, options: null, createdAt },
+      })),
+    )
   }
 
   create(request: VolumeRequest): Promise<Volume> {
@@ -137,12 +151,15 @@ class LocalVolumes implements Volumes {
 
   list(filters: Filters): readonly Volume[] {
     const dangling = truthFilter('dangling', filters.get('dangling'))
-    return this.#records.all()
-      .filter((record) =>
-        matchesLabels(record.labels, filters) &&
-        (dangling === undefined || dangling === (this.usedBy(record.name).length === 0)) &&
-        matchesName(record.name, filters.get('name')) &&
-        (filters.get('driver') ?? [driverName]).includes(record.driver))
+    return this.#records
+      .all()
+      .filter(
+        (record) =>
+          matchesLabels(record.labels, filters) &&
+          (dangling === undefined || dangling === (this.usedBy(record.name).length === 0)) &&
+          matchesName(record.name, filters.get('name')) &&
+          (filters.get('driver') ?? [driverName]).includes(record.driver),
+      )
       .map((record) => this.#volume(record))
       .sort((a, b) => (a.name < b.name ? -1 : 1))
   }
@@ -183,7 +200,12 @@ class LocalVolumes implements Volumes {
       names.push(record.name)
       bytes += size
     }
-    this.#emit({ type: 'volume', action: 'prune', id: '', attributes: { reclaimed: String(bytes) } })
+    this.#emit({
+      type: 'volume',
+      action: 'prune',
+      id: '',
+      attributes: { reclaimed: String(bytes) },
+    })
     return { names, bytes }
   }
 
