@@ -2,10 +2,13 @@
  * One HTTP exchange with a registry, as a stream, with redirects followed by hand: credentials
  * never go to another origin. Proxies are taken from the environment, as usual.
  */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream'
+import { getCACertificates } from 'node:tls'
 import { Refusal } from '../../base/refusal.ts'
 
 export interface HttpCall {
@@ -32,10 +35,33 @@ const redirectsMax = 10
 const userAgent = 'docker/28.2.2 (portolan)'
 
 const proxyEnv = process.env
-const agents = {
-  http: new HttpAgent({ keepAlive: true, proxyEnv }),
-  https: new HttpsAgent({ keepAlive: true, proxyEnv }),
-  insecure: new HttpsAgent({ keepAlive: true, proxyEnv, rejectUnauthorized: false }),
+const plainAgent = new HttpAgent({ keepAlive: true, proxyEnv })
+const insecureAgent = new HttpsAgent({ keepAlive: true, proxyEnv, rejectUnauthorized: false })
+/** Where the engine's users put the certificates of their own registries, by host and port. */
+const certificatesFolder = '/etc/docker/certs.d'
+const secureAgents = new Map<string, HttpsAgent>()
+/** More registries than one daemon talks to; the oldest agent goes. */
+const agentsMax = 64
+
+/** Trusts what the system trusts and, for this host, what `certs.d` adds. */
+function secureAgent(host: string): HttpsAgent {
+  const known = secureAgents.get(host)
+  if (known !== undefined) return known
+  const shared = [...getCACertificates('bundled'), ...getCACertificates('system')]
+  const ca = [...shared, ...ownAuthorities(host)]
+  const agent = new HttpsAgent({ keepAlive: true, proxyEnv, ca })
+  const [oldest] = secureAgents.keys()
+  if (secureAgents.size >= agentsMax && oldest !== undefined) secureAgents.delete(oldest)
+  secureAgents.set(host, agent)
+  return agent
+}
+
+function ownAuthorities(host: string): readonly string[] {
+  const folder = join(certificatesFolder, host)
+  if (!existsSync(folder)) return []
+  return readdirSync(folder)
+    .filter((name) => name.endsWith('.crt'))
+    .map((name) => readFileSync(join(folder, name), 'utf8'))
 }
 
 /** Sends and answers as soon as the headers are there. The body must be read or destroyed. */
@@ -68,7 +94,7 @@ export async function exchange(call: HttpCall): Promise<HttpAnswer> {
 function send(call: HttpCall): Promise<IncomingMessage> {
   const { url, method, signal, body } = call
   const secure = url.protocol === 'https:'
-  const agent = !secure ? agents.http : call.insecure ? agents.insecure : agents.https
+  const agent = !secure ? plainAgent : call.insecure ? insecureAgent : secureAgent(url.host)
   const headers = { 'User-Agent': userAgent, ...call.headers }
   return new Promise((resolve, reject) => {
     const outgoing = (secure ? httpsRequest : httpRequest)(url, {

@@ -25,6 +25,8 @@ export function maySpeakPlainHttp(domain: string, insecure: readonly string[]): 
   return list.check(host, version === 4 ? 'ipv4' : 'ipv6')
 }
 
+const unverified = 'tls: failed to verify certificate'
+
 /** In the words of the engine: which registry, and why it cannot be reached. */
 export function dialError(url: URL, method: string, error: unknown): Refusal {
   const verb = method.slice(0, 1) + method.slice(1).toLowerCase()
@@ -44,6 +46,13 @@ export function dialError(url: URL, method: string, error: unknown): Refusal {
       return fail(base, `dial tcp: lookup ${url.hostname}: no such host`)
     case 'EAI_AGAIN':
       return fail(base, `dial tcp: lookup ${url.hostname}: Temporary failure in name resolution`)
+    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
+    case 'SELF_SIGNED_CERT_IN_CHAIN':
+    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
+    case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
+      return fail(base, `${unverified}: x509: certificate signed by unknown authority`)
+    case 'CERT_HAS_EXPIRED':
+      return fail(base, `${unverified}: x509: certificate has expired or is not yet valid`)
     default:
       return fail(url.href, messageOf(error))
   }
