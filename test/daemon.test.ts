@@ -176,7 +176,7 @@ test('TCP asks for client certificates', async (t) => {
 
 test('bad configuration ends with a sentence, before anything is touched', () => {
   assert.deepEqual(daemon('--nosuch'), {
-    code: 125,
+    code: 1,
     text: "unknown flag: --nosuch\nSee 'portolan daemon --help'.\n",
   })
   assert.match(
@@ -213,4 +213,16 @@ test('teardown leaves nothing in the kernel, and the state for the next start', 
   assert.equal(await lab.must('cat /proc/sys/net/ipv4/ip_forward'), '0')
   await lab.startDaemon()
   assert.match(await lab.ok('network', 'inspect', 'kept'), /10\.78\.0\.0\/24/)
+})
+
+test('another firewall backend takes over, nothing of the former is left', async (t) => {
+  const lab = await Lab.start(t, { busybox: false })
+  await lab.endDaemon()
+  await lab.startDaemon(['--firewall-backend', 'nftables'])
+  assert.doesNotMatch(await lab.must('iptables-save'), /DOCKER/)
+  assert.match(await lab.must('nft list ruleset'), /table ip docker-bridges/)
+  await lab.endDaemon()
+  await lab.startDaemon()
+  assert.match(await lab.must('iptables-save'), /-A FORWARD -j DOCKER-USER/)
+  assert.doesNotMatch(await lab.must('nft list tables'), /docker-bridges/)
 })

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
+import { parsePoolSources } from '../address/pools.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import { isRecord } from './option.ts'
 import { isOptionKey, optionRows, options, type OptionKey, type Values } from './options.ts'
@@ -143,11 +144,20 @@ function checkConfig(config: Config): void {
       `invalid shutdown-timeout: ${config['shutdown-timeout']}: use -1 to wait without end`,
     )
   }
+  checkPools(config)
   checkLabels(config.labels)
   checkTls(config)
   checkExecOptions(config['exec-opts'])
   for (const [key, sentence] of notOffered(config)) {
     throw new Refusal('invalid', `${key}: ${sentence}`)
+  }
+}
+
+function checkPools(config: Config): void {
+  try {
+    parsePoolSources(config['default-address-pools'])
+  } catch (error) {
+    throw new Refusal('invalid', messageOf(error), { cause: error })
   }
 }
 

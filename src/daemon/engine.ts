@@ -20,7 +20,7 @@ import { openStore, type Store } from '../store/store.ts'
 import type { Config } from './config.ts'
 import { containersConfig } from './containers-config.ts'
 import type { Counts } from './facts.ts'
-import { createFirewall } from './firewall.ts'
+import { openFirewall } from './firewall.ts'
 import type { Layout } from './layout.ts'
 import { networkConfig } from './network-config.ts'
 import { openProcesses, type Processes } from './processes.ts'
@@ -73,7 +73,7 @@ async function buildRooms(
   const { keeper, containerd } = processes
   const { emit } = events
   const forwarding = new Forwarding(store)
-  const firewall = createFirewall(config, store, forwarding)
+  const firewall = await openFirewall(config, store, forwarding)
   const networks = createNetworks({
     config: networkConfig(config),
     store,
@@ -104,7 +104,9 @@ async function buildRooms(
   await networks.restore(await containers.restoreRunning())
   await containers.settle()
   await keeper.restored()
-  processes.onContainerdBack(() => { void containers.recheck() })
+  processes.onContainerdBack(() => {
+    void containers.recheck()
+  })
   const rooms = { networks, firewall, volumes, images, containers }
   return {
     store,

@@ -1,6 +1,11 @@
-/** Chooses what stands behind the firewall writer, and remembers policies that it changed. */
+/**
+ * Chooses what stands behind the firewall writer, remembers policies that it changed, and takes
+ * away the rules of the other backend after a change of `--firewall-backend`.
+ */
+import { log } from '../base/log.ts'
+import { messageOf } from '../base/refusal.ts'
 import { tableAccess, nftAccess } from '../firewall/access.ts'
-import type { PolicyRecord } from '../firewall/backend.ts'
+import type { Backend, PolicyRecord } from '../firewall/backend.ts'
 import type { Firewall } from '../firewall/intent.ts'
 import { IptablesBackend } from '../firewall/iptables.ts'
 import { NftablesBackend } from '../firewall/nftables.ts'
@@ -14,36 +19,64 @@ import type { Config } from './config.ts'
 import { firewallSettings } from './network-config.ts'
 import { isRecord } from './option.ts'
 
-const collectionName = 'firewall-policies'
+/** `4` and `6`: the policy before ours. `backend`: which backend's rules are in the kernel. */
+const collectionName = 'firewall'
 
-export function createFirewall(config: Config, store: Store, forwarding: Forwarding): Firewall {
-  const policies = policyRecord(store)
+export async function openFirewall(
+  config: Config,
+  store: Store,
+  forwarding: Forwarding,
+): Promise<Firewall> {
+  const words = store.collection(collectionName, parseWord)
+  const policies = policyRecord(store, (id) => words.get(id)?.word)
+  const make = (name: string): Backend => makeBackend(name, config, forwarding, policies)
   if (!config.iptables) return noFirewall
+  const wanted = config['firewall-backend'] || 'iptables'
+  const before = words.get('backend')?.word ?? wanted
+  if (before !== wanted) await retire(before, make(before))
+  await store.write([change('backend', wanted)])
+  return new FirewallWriter(make(wanted), (changed) => watchFirewall(homeNetns(), changed))
+}
+
+function makeBackend(
+  name: string,
+  config: Config,
+  forwarding: Forwarding,
+  policies: PolicyRecord,
+): Backend {
   const settings = firewallSettings(config)
   const dropForwarding = (family: Family) =>
     !config['ip-forward-no-drop'] && forwarding.switchedByUs(family)
-  const backend =
-    config['firewall-backend'] === 'nftables'
-      ? new NftablesBackend({ settings, access: nftAccess(homeNetns()), dropForwarding })
-      : new IptablesBackend({ settings, access: tableAccess(), dropForwarding, policies })
-  return new FirewallWriter(backend, (changed) => watchFirewall(homeNetns(), changed))
+  return name === 'nftables'
+    ? new NftablesBackend({ settings, access: nftAccess(homeNetns()), dropForwarding })
+    : new IptablesBackend({ settings, access: tableAccess(), dropForwarding, policies })
 }
 
-function policyRecord(store: Store): PolicyRecord {
-  const records = store.collection(collectionName, (document) => {
-    const policy = isRecord(document) ? document['policy'] : undefined
-    if (typeof policy !== 'string') throw new Error('a policy is a word')
-    return { policy }
-  })
+/** The tools of the other backend may be gone by now: then so is the way to its rules. */
+async function retire(name: string, backend: Backend): Promise<void> {
+  try {
+    await backend.removeAll()
+  } catch (error) {
+    log.warn('the rules of the former firewall backend are still there', {
+      backend: name,
+      error: messageOf(error),
+    })
+  }
+}
+
+function parseWord(document: unknown): { readonly word: string } {
+  const word = isRecord(document) ? document['word'] : undefined
+  if (typeof word !== 'string') throw new Error('a word is missing')
+  return { word }
+}
+
+function change(id: string, word: string | undefined) {
+  return { collection: collectionName, id, document: word === undefined ? null : { word } }
+}
+
+function policyRecord(store: Store, get: (id: string) => string | undefined): PolicyRecord {
   return {
-    get: (family) => records.get(String(family))?.policy,
-    set: (family, policy) =>
-      store.write([
-        {
-          collection: collectionName,
-          id: String(family),
-          document: policy === undefined ? null : { policy },
-        },
-      ]),
+    get: (family) => get(String(family)),
+    set: (family, policy) => store.write([change(String(family), policy)]),
   }
 }

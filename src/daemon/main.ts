@@ -6,7 +6,7 @@
  * nobody caught is logged and ends the process, which leaves what SIGKILL leaves.
  */
 import { log, setLogLevel, type LogLevel } from '../base/log.ts'
-import { Refusal, messageOf } from '../base/refusal.ts'
+import { Refusal, messageOf, wrap } from '../base/refusal.ts'
 import { eventRoutes } from '../api/events.ts'
 import { listen, parseAddress } from '../api/listen.ts'
 import { createApi, type Api } from '../api/server.ts'
@@ -44,11 +44,14 @@ export async function main(args: readonly string[]): Promise<number> {
       console.error('configuration OK')
       return 0
     }
-    return await runDaemon(config, line.given)
+    return await runDaemon(config, line.given).catch((error: unknown) => {
+      throw wrap('failed to start daemon: ', error)
+    })
   } catch (error) {
     console.error(messageOf(error))
-    if (!(error instanceof Refusal) && error instanceof Error) console.error(error.stack)
-    return error instanceof Refusal && error.kind === 'invalid' ? 125 : 1
+    const fault = error instanceof Refusal ? error.cause : error
+    if (!(fault instanceof Refusal) && fault instanceof Error) log.debug(fault.stack ?? '')
+    return 1
   }
 }
 

@@ -3,7 +3,7 @@
  * those of one container after another. Verbs of different containers do not wait for each other.
  */
 import { KeyedQueue } from '../base/queue.ts'
-import { Refusal, wrap } from '../base/refusal.ts'
+import { Refusal } from '../base/refusal.ts'
 import { defaultPoolSources, parsePoolSources } from '../address/pools.ts'
 import { connectSandbox, disconnectSandbox, renameSandbox } from './attach-verbs.ts'
 import { Departures } from './departures.ts'
@@ -140,12 +140,8 @@ class Engine implements NetworkEngine {
     return this.#inTurn(containerId, () => renameSandbox(this.#room, containerId, name))
   }
 
-  async restore(running: ReadonlySet<string>): Promise<void> {
-    try {
-      await restoreAll(this.#room, this.#stored, running)
-    } catch (error) {
-      throw wrap('cannot restore networks: ', error)
-    }
+  restore(running: ReadonlySet<string>): Promise<void> {
+    return restoreAll(this.#room, this.#stored, running)
   }
 
   reconcile(): Promise<void> {
