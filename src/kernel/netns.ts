@@ -11,6 +11,7 @@ import { closeSync, fstatSync, mkdirSync, openSync, rmSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { checked, closeFd, kernelError, lastErrno, libcCalls, warmForeignCalls } from './ffi.ts'
+import { reserveLowDescriptors } from './low-descriptors.ts'
 
 const CLONE_NEWNET = 0x40000000
 const MS_BIND = 4096
@@ -149,6 +150,7 @@ function bringLoopbackUp(): void {
  */
 export async function warmThreads(): Promise<void> {
   homeNetns()
+  reserveLowDescriptors()
   // libuv makes all threads of its pool at the first request; koffi's calls run there too.
   await Promise.all([stat('/'), warmForeignCalls()])
 }

@@ -9,6 +9,7 @@
  */
 import koffi from 'koffi'
 import { KernelError } from './error.ts'
+import { withLowDescriptors } from './low-descriptors.ts'
 import { homeNetns, inNetns, type Netns } from './netns.ts'
 
 interface Library {
@@ -53,7 +54,10 @@ export function isNftablesAvailable(): boolean {
 
 /** Runs commands in a namespace; the answer is what `nft` would print. */
 export function nft(ns: Netns, commands: string, options: NftOptions = {}): string {
-  const calls = load()
+  return withLowDescriptors(() => runIn(load(), ns, commands, options))
+}
+
+function runIn(calls: Library, ns: Netns, commands: string, options: NftOptions): string {
   if (ns.inode === homeNetns().inode) {
     homeContext ??= inNetns(ns, () => newContext(calls))
     return run(calls, homeContext, commands, options)
