@@ -106,7 +106,7 @@ export function currentFacts(
     buildTime: '',
     containers: counts.containers(),
     images: counts.images(),
-    listeners: events.listenerCount,
+    listeners: events.clientCount,
     dataRoot: config['data-root'],
     debug: config.debug,
     experimental: config.experimental,

@@ -95,7 +95,7 @@ async function serve(
     () => engine.reconcile(),
     (changed) => watchNetwork(homeNetns(), changed),
   )
-  events.subscribe(({ type }) => {
+  events.observe(({ type }) => {
     if (type === 'network' || type === 'container') loop.touched()
   })
   const reload = () => {

@@ -33,7 +33,7 @@ test('a listener that fails disturbs neither the emitter nor the others', () => 
   stop()
   events.emit(event({ action: 'two' }))
   assert.deepEqual(seen, ['one'])
-  assert.equal(events.listenerCount, 1)
+  assert.equal(events.clientCount, 1)
 })
 
 const cases: readonly [

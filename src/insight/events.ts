@@ -23,6 +23,7 @@ export class EventLog {
   readonly #kept: RecordedEvent[] = []
   readonly #listeners = new Set<(event: RecordedEvent) => void>()
   #lastNs = 0n
+  #clients = 0
 
   /** Records an event and tells everyone who listens. Bound, so that it can be handed around. */
   readonly emit = (event: EngineEvent): void => {
@@ -50,15 +51,23 @@ export class EventLog {
 
   /** Calls `listener` for each event from now on, until the answered function is called. */
   subscribe(listener: (event: RecordedEvent) => void): () => void {
-    const own = (event: RecordedEvent) => listener(event)
-    this.#listeners.add(own)
+    this.#clients++
+    const stop = this.observe(listener)
     return () => {
-      this.#listeners.delete(own)
+      if (stop()) this.#clients--
     }
   }
 
-  get listenerCount(): number {
-    return this.#listeners.size
+  /** The same for the engine itself, which is not counted. Answers false when it had ended. */
+  observe(listener: (event: RecordedEvent) => void): () => boolean {
+    const own = (event: RecordedEvent) => listener(event)
+    this.#listeners.add(own)
+    return () => this.#listeners.delete(own)
+  }
+
+  /** Clients that listen, for /info. */
+  get clientCount(): number {
+    return this.#clients
   }
 }
 
