@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import test from 'node:test'
-import { Lab, dockerdPath, type EngineOptions } from './lab/lab.ts'
+import { Lab, dockerdPath, sleep, type EngineOptions } from './lab/lab.ts'
 import { bipSteps, bridgeSteps, firewallSteps, modeSteps, userNetworkSteps, type Step } from './tutorials/steps.ts'
 
 const chapters: readonly { title: string; steps: readonly Step[]; flags?: readonly string[] }[] = [
@@ -32,11 +32,20 @@ async function prepare(options: EngineOptions): Promise<Lab> {
 async function walk(lab: Lab, steps: readonly Step[]): Promise<string[]> {
   const wrong: string[] = []
   for (const step of steps) {
-    const ran = await lab.sh(step.typed)
-    // A terminal adds carriage returns.
-    const text = (ran.err + ran.out).replaceAll('\r', '')
-    const asExpected = step.expect.test(text) && (ran.code !== 0) === (step.refused === true)
-    if (!asExpected) wrong.push(`${step.about}\n$ ${step.typed}\n(exit ${ran.code}) ${text}\nexpected ${step.expect}`)
+    const attempt = async () => {
+      const ran = await lab.sh(step.typed)
+      // A terminal adds carriage returns.
+      const text = (ran.err + ran.out).replaceAll('\r', '')
+      return { ran, text, right: step.expect.test(text) && (ran.code !== 0) === (step.refused === true) }
+    }
+    let outcome = await attempt()
+    // A person types slower than a server in a container starts to listen.
+    for (let tries = 0; tries < 20 && !outcome.right && /^(sleep [\d.]+; )?curl/.test(step.typed); tries++) {
+      await sleep(100)
+      outcome = await attempt()
+    }
+    const { ran, text } = outcome
+    if (!outcome.right) wrong.push(`${step.about}\n$ ${step.typed}\n(exit ${ran.code}) ${text}\nexpected ${step.expect}`)
   }
   return wrong
 }
