@@ -12,7 +12,10 @@ export function containerArchiveRoutes(containers: Containers): readonly Route[]
   ]
 }
 
-const target = ({ params, query }: ApiRequest) => ({ id: params['id'] ?? '', path: query.get('path') ?? '' })
+const target = ({ params, query }: ApiRequest) => ({
+  id: params['id'] ?? '',
+  path: query.get('path') ?? '',
+})
 
 const statHeader = (stat: PathStat): string => Buffer.from(JSON.stringify(stat)).toString('base64')
 
@@ -27,7 +30,8 @@ async function read(containers: Containers, request: ApiRequest): Promise<undefi
   const { response } = request
   await containers.readArchive(id, path, (found) => {
     response.writeHead(200, {
-      'Content-Type': 'application/x-tar', 'X-Docker-Container-Path-Stat': statHeader(found),
+      'Content-Type': 'application/x-tar',
+      'X-Docker-Container-Path-Stat': statHeader(found),
     })
     return response
   })

@@ -7,9 +7,13 @@ import { openJsonStream, streamType } from './stream.ts'
 
 export function containerStreamRoutes(containers: Containers): readonly Route[] {
   const route = (
-    method: Route['method'], name: string, handle: (containers: Containers, request: ApiRequest) => Promise<undefined>,
+    method: Route['method'],
+    name: string,
+    handle: (containers: Containers, request: ApiRequest) => Promise<undefined>,
   ): Route => ({
-    method, pattern: `/containers/{id}/${name}`, handle: (request) => handle(containers, request),
+    method,
+    pattern: `/containers/{id}/${name}`,
+    handle: (request) => handle(containers, request),
   })
   return [
     route('POST', 'attach', attach),

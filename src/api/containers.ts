@@ -19,13 +19,41 @@ export function containerRoutes(containers: Containers): readonly Route[] {
   })
   return [
     { method: 'GET', pattern: '/containers/json', handle: (request) => list(containers, request) },
-    { method: 'POST', pattern: '/containers/create', handle: (request) => create(containers, request) },
-    { method: 'POST', pattern: '/containers/prune', handle: (request) => prune(containers, request) },
-    { method: 'GET', pattern: '/containers/{id}/json', handle: (request) => inspect(containers, request) },
-    { method: 'GET', pattern: '/containers/{id}/top', handle: (request) => top(containers, request) },
-    { method: 'GET', pattern: '/containers/{id}/changes', handle: (request) => changes(containers, request) },
-    { method: 'POST', pattern: '/containers/{id}/update', handle: (request) => update(containers, request) },
-    { method: 'DELETE', pattern: '/containers/{id}', handle: (request) => remove(containers, request) },
+    {
+      method: 'POST',
+      pattern: '/containers/create',
+      handle: (request) => create(containers, request),
+    },
+    {
+      method: 'POST',
+      pattern: '/containers/prune',
+      handle: (request) => prune(containers, request),
+    },
+    {
+      method: 'GET',
+      pattern: '/containers/{id}/json',
+      handle: (request) => inspect(containers, request),
+    },
+    {
+      method: 'GET',
+      pattern: '/containers/{id}/top',
+      handle: (request) => top(containers, request),
+    },
+    {
+      method: 'GET',
+      pattern: '/containers/{id}/changes',
+      handle: (request) => changes(containers, request),
+    },
+    {
+      method: 'POST',
+      pattern: '/containers/{id}/update',
+      handle: (request) => update(containers, request),
+    },
+    {
+      method: 'DELETE',
+      pattern: '/containers/{id}',
+      handle: (request) => remove(containers, request),
+    },
     verb('start', (request) => start(containers, request)),
     verb('stop', (request) => containers.stop(id(request), stopOptions(request))),
     verb('restart', (request) => containers.restart(id(request), stopOptions(request))),
@@ -46,12 +74,18 @@ export function containerRoutes(containers: Containers): readonly Route[] {
 }
 
 /** `h` and `w` of a resize. */
-export function terminalSize({ query }: ApiRequest): { readonly height: number; readonly width: number } {
-  const side = (name: string): number => {
+export function terminalSize({ query }: ApiRequest): {
+  readonly height: number
+  readonly width: number
+} {
+  const sides = { h: 'height', w: 'width' } as const
+  const side = (name: keyof typeof sides): number => {
     const text = query.get(name) ?? ''
     if (!/^\d{1,5}$/.test(text)) {
-      throw new Refusal('invalid',
-        `invalid resize ${name === 'h' ? 'height' : 'width'} ${JSON.stringify(text)}: invalid syntax`)
+      throw new Refusal(
+        'invalid',
+        `invalid resize ${sides[name]} ${JSON.stringify(text)}: invalid syntax`,
+      )
     }
     return Number(text)
   }
@@ -75,7 +109,8 @@ type CreateBody = ReturnType<typeof createShape.decode>
 const createDecoder: Decoder<{ readonly request: CreateBody; readonly hasConfig: boolean }> = {
   decode(value) {
     const others = ['hostconfig', 'networkingconfig']
-    const hasConfig = isObject(value) && Object.keys(value).some((key) => !others.includes(key.toLowerCase()))
+    const hasConfig =
+      isObject(value) && Object.keys(value).some((key) => !others.includes(key.toLowerCase()))
     return { request: createShape.decode(value, 'CreateRequest'), hasConfig }
   },
 }
@@ -98,17 +133,26 @@ const startBodyBytesMax = 7
 async function start(containers: Containers, request: ApiRequest): Promise<void> {
   const length = Number(request.raw.headers['content-length'] ?? 0)
   if (length > startBodyBytesMax || request.raw.headers['transfer-encoding'] !== undefined) {
-    throw new Refusal('invalid', 'starting container with non-empty request body was deprecated ' +
-      'since API v1.22 and removed in v1.24')
+    throw new Refusal(
+      'invalid',
+      'starting container with non-empty request body was deprecated ' +
+        'since API v1.22 and removed in v1.24',
+    )
   }
   await containers.start(request.params['id'] ?? '')
 }
 
-function stopOptions({ query }: ApiRequest): { readonly signal: string; readonly seconds: number | undefined } {
+function stopOptions({ query }: ApiRequest): {
+  readonly signal: string
+  readonly seconds: number | undefined
+} {
   return { signal: query.get('signal') ?? '', seconds: query.int('t') }
 }
 
-async function inspect(containers: Containers, { params, query, version }: ApiRequest): Promise<Reply> {
+async function inspect(
+  containers: Containers,
+  { params, query, version }: ApiRequest,
+): Promise<Reply> {
   const options = { size: query.bool('size'), apiVersion: version }
   return { status: 200, json: await containers.inspect(params['id'] ?? '', options) }
 }
@@ -126,7 +170,10 @@ const updateDecoder: Decoder<ReturnType<typeof updateShape.decode>> = {
 }
 
 async function update(containers: Containers, request: ApiRequest): Promise<Reply> {
-  const warnings = await containers.update(request.params['id'] ?? '', await request.json(updateDecoder))
+  const warnings = await containers.update(
+    request.params['id'] ?? '',
+    await request.json(updateDecoder),
+  )
   return { status: 200, json: { Warnings: warnings } }
 }
 

@@ -10,8 +10,16 @@ import { frame, streamType } from './stream.ts'
 export function execRoutes(containers: Containers): readonly Route[] {
   const id = ({ params }: ApiRequest): string => params['id'] ?? ''
   return [
-    { method: 'POST', pattern: '/containers/{id}/exec', handle: (request) => create(containers, request) },
-    { method: 'POST', pattern: '/exec/{id}/start', handle: (request) => start(containers, request) },
+    {
+      method: 'POST',
+      pattern: '/containers/{id}/exec',
+      handle: (request) => create(containers, request),
+    },
+    {
+      method: 'POST',
+      pattern: '/exec/{id}/start',
+      handle: (request) => start(containers, request),
+    },
     {
       method: 'POST',
       pattern: '/exec/{id}/resize',
@@ -69,7 +77,12 @@ async function start(containers: Containers, request: ApiRequest): Promise<Reply
   const id = request.params['id'] ?? ''
   const body = await request.json(startDecoder)
   const { tty } = containers.checkExecStart(id)
-  if (body.ConsoleSize !== null && body.ConsoleSize !== undefined && body.ConsoleSize.length > 0 && !tty) {
+  if (
+    body.ConsoleSize !== null &&
+    body.ConsoleSize !== undefined &&
+    body.ConsoleSize.length > 0 &&
+    !tty
+  ) {
     throw new Refusal('invalid', 'console size is only supported when TTY is enabled')
   }
   const consoleSize = body.ConsoleSize ?? undefined

@@ -23,37 +23,45 @@ export interface PathStat {
   readonly linkTarget: string
 }
 
+/** A container, and what the request called it: refusals say it again. */
+export interface Target {
+  readonly container: Container
+  readonly shownAs: string
+}
+
 const wantsFolder = (path: string): boolean => /\/\.?$/.test(path)
 
-const notThere = (container: Container, path: string) =>
-  new Refusal('notFound', `Could not find the file ${path} in container ${container.id}`)
+const notThere = ({ shownAs }: Target, path: string) =>
+  new Refusal('notFound', `Could not find the file ${path} in container ${shownAs}`)
 
 function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : ''
 }
 
 /** HEAD archive. */
-export function statPath(context: Context, container: Container, path: string): Promise<PathStat> {
+export function statPath(context: Context, target: Target, path: string): Promise<PathStat> {
   checkPath(path)
-  return withRootfs(context, container, async (root) => statInside(root, container, path))
+  return withRootfs(context, target.container, async (root) => statInside(root, target, path))
 }
 
 function checkPath(path: string): void {
   if (path === '') throw new Refusal('invalid', 'bad parameter: path cannot be empty')
 }
 
-function statInside(root: Root, container: Container, path: string): PathStat {
-  return inside(container, path, () => withPlace(root, path, wantsFolder(path), (place) => {
-    if (!place.exists) throw notThere(container, path)
-    const stat = lstatSync(place.path, { bigint: true })
-    return {
-      name: path === '/' ? '/' : wantsFolder(path) && path.endsWith('.') ? '.' : basename(path),
-      size: Number(stat.size),
-      mode: goMode(stat),
-      mtime: formatTime(stat.mtimeNs),
-      linkTarget: stat.isSymbolicLink() ? linkTarget(root, path) : '',
-    }
-  }))
+function statInside(root: Root, target: Target, path: string): PathStat {
+  return inside(target, path, () =>
+    withPlace(root, path, wantsFolder(path), (place) => {
+      if (!place.exists) throw notThere(target, path)
+      const stat = lstatSync(place.path, { bigint: true })
+      return {
+        name: path === '/' ? '/' : wantsFolder(path) && path.endsWith('.') ? '.' : basename(path),
+        size: Number(stat.size),
+        mode: goMode(stat),
+        mtime: formatTime(stat.mtimeNs),
+        linkTarget: stat.isSymbolicLink() ? linkTarget(root, path) : '',
+      }
+    }),
+  )
 }
 
 /** Where a link ends, as seen inside. */
@@ -67,25 +75,29 @@ function linkTarget(root: Root, path: string): string {
 }
 
 /** Missing things become Docker's 404. */
-function inside<T>(container: Container, path: string, section: () => T): T {
+function inside<T>(target: Target, path: string, section: () => T): T {
   try {
     return section()
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(error))) throw notThere(container, path)
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(error))) throw notThere(target, path)
     throw error
   }
 }
 
 /** GET archive: `ready` is told the stat before the first byte. */
 export async function readArchive(
-  context: Context, container: Container, path: string, ready: (stat: PathStat) => Writable,
+  context: Context,
+  target: Target,
+  path: string,
+  ready: (stat: PathStat) => Writable,
 ): Promise<void> {
   checkPath(path)
-  await withRootfs(context, container, async (root) => {
-    const stat = statInside(root, container, path)
-    const place = inside(container, path, () => openPlace(root, path, wantsFolder(path)))
+  await withRootfs(context, target.container, async (root) => {
+    const stat = statInside(root, target, path)
+    const place = inside(target, path, () => openPlace(root, path, wantsFolder(path)))
     try {
-      const name = path === '/' ? '' : wantsFolder(path) && path.endsWith('.') ? '.' : basename(path)
+      const name =
+        path === '/' ? '' : wantsFolder(path) && path.endsWith('.') ? '.' : basename(path)
       await sendTar(ready(stat), (tar) => packTree(tar, place.path, name))
     } finally {
       place.close()
@@ -101,30 +113,41 @@ export interface WriteOptions {
 
 /** PUT archive. */
 export async function writeArchive(
-  context: Context, container: Container, path: string, source: Readable, options: WriteOptions,
+  context: Context,
+  target: Target,
+  path: string,
+  source: Readable,
+  options: WriteOptions,
 ): Promise<void> {
   checkPath(path)
-  await withRootfs(context, container, async (root) => {
-    const folder = inside(container, path, () => withPlace(root, path, true, (place) => {
-      if (!place.exists) throw notThere(container, path)
-      if (!lstatSync(place.path).isDirectory()) {
-        throw new Refusal('invalid', 'extraction point is not a directory')
-      }
-      return place.inside
-    }))
-    checkWritable(container, folder)
-    const { User } = container.record.config
+  await withRootfs(context, target.container, async (root) => {
+    const folder = inside(target, path, () =>
+      withPlace(root, path, true, (place) => {
+        if (!place.exists) throw notThere(target, path)
+        if (!lstatSync(place.path).isDirectory()) {
+          throw new Refusal('invalid', 'extraction point is not a directory')
+        }
+        return place.inside
+      }),
+    )
+    checkWritable(target.container, folder)
+    const { User } = target.container.record.config
     const owner = options.copyUidGid && User !== '' ? lookUpUser(root, User, []) : undefined
-    await unpack(root, folder, source, { noOverwriteDirNonDir: options.noOverwriteDirNonDir, owner })
+    await unpack(root, folder, source, {
+      noOverwriteDirNonDir: options.noOverwriteDirNonDir,
+      owner,
+    })
   })
 }
 
 function checkWritable({ record }: Container, folder: string): void {
-  const covers = (destination: string) => folder === destination || folder.startsWith(`${destination}/`)
+  const covers = (destination: string) =>
+    folder === destination || folder.startsWith(`${destination}/`)
   const point = [...record.mounts]
     .filter((candidate) => covers(posix.normalize(candidate.Destination)))
     .sort((a, b) => b.Destination.length - a.Destination.length)[0]
-  if (point !== undefined && !point.RW) throw new Refusal('forbidden', 'mounted volume is marked read-only')
+  if (point !== undefined && !point.RW)
+    throw new Refusal('forbidden', 'mounted volume is marked read-only')
   if (point === undefined && record.hostConfig.ReadonlyRootfs) {
     throw new Refusal('forbidden', 'container rootfs is marked read-only')
   }

@@ -32,25 +32,44 @@ export interface AttachRequest {
 export function checkAttach(container: Container, request: AttachRequest): void {
   const { state } = container.record
   if (state.status === 'paused') {
-    throw new Refusal('conflict', `container ${container.id} is paused, unpause the container before attach`)
+    throw new Refusal(
+      'conflict',
+      `container ${container.id} is paused, unpause the container before attach`,
+    )
   }
   if (state.status === 'restarting') {
-    throw new Refusal('conflict',
-      `container ${container.id} is restarting, wait until the container is running`)
+    throw new Refusal(
+      'conflict',
+      `container ${container.id} is restarting, wait until the container is running`,
+    )
   }
   parseDetachKeys(request.detachKeys)
 }
 
 /** Serves an attached client until the stream ends or the client leaves. */
 export async function attachContainer(
-  context: Context, container: Container, request: AttachRequest, client: Duplex,
+  context: Context,
+  container: Container,
+  request: AttachRequest,
+  client: Duplex,
 ): Promise<void> {
   const { config } = container.record
   if (request.logs) {
-    await streamLogs(context, container, {
-      stdout: request.stdout, stderr: request.stderr, follow: false, timestamps: false,
-      details: false, tail: undefined, since: undefined, until: undefined,
-    }, client)
+    await streamLogs(
+      context,
+      container,
+      {
+        stdout: request.stdout,
+        stderr: request.stderr,
+        follow: false,
+        timestamps: false,
+        details: false,
+        tail: undefined,
+        since: undefined,
+        until: undefined,
+      },
+      client,
+    )
   }
   if (!request.stream) {
     client.end()
@@ -79,7 +98,10 @@ export async function attachContainer(
 
 /** Joins the running stream, or waits for the start; undefined when the client left before. */
 async function joined(
-  context: Context, container: Container, request: AttachRequest, client: Duplex,
+  context: Context,
+  container: Container,
+  request: AttachRequest,
+  client: Duplex,
 ): Promise<Attachment | undefined> {
   const { stdin, stdout, stderr } = request
   const options = { stdin: stdin && container.record.config.OpenStdin, stdout, stderr }
@@ -108,7 +130,11 @@ export function dismissAttachers(container: Container): void {
 }
 
 /** Tells containerd that no more will come; fine when the process has ended. */
-export async function closeStdin(context: Context, containerId: string, execId: string): Promise<void> {
+export async function closeStdin(
+  context: Context,
+  containerId: string,
+  execId: string,
+): Promise<void> {
   try {
     await context.containerd.tasks.closeIO({ containerId, execId, stdin: true })
   } catch (error) {
@@ -148,7 +174,7 @@ export async function serve(service: Service): Promise<'ended' | 'detached'> {
   })
   try {
     for await (const { stream, data } of attachment.output) {
-      if (!await writeTo(client, service.framed ? frame(stream, data) : data)) break
+      if (!(await writeTo(client, service.framed ? frame(stream, data) : data))) break
     }
     if (!typedDetach && !client.destroyed) await service.beforeEnd?.()
     client.end()
@@ -165,7 +191,8 @@ export async function serve(service: Service): Promise<'ended' | 'detached'> {
 /** True when the client typed the detach keys. */
 async function carryInput(service: Service): Promise<boolean> {
   const { attachment, client, detachKeys } = service
-  const filter = detachKeys === undefined ? undefined : new DetachFilter(parseDetachKeys(detachKeys))
+  const filter =
+    detachKeys === undefined ? undefined : new DetachFilter(parseDetachKeys(detachKeys))
   for await (const chunk of client.iterator({ destroyOnReturn: false })) {
     const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk))
     if (!service.stdin) continue

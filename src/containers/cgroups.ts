@@ -20,11 +20,23 @@ export interface CgroupLayout {
   readonly pidsLimit: boolean
   readonly cpuCfs: boolean
   readonly oomKillDisable: boolean
+  readonly blkioWeight: boolean
 }
 
 const controllerNames = [
-  'cpu', 'cpuacct', 'cpuset', 'memory', 'devices', 'freezer', 'blkio', 'pids', 'hugetlb',
-  'net_cls', 'net_prio', 'perf_event', 'systemd',
+  'cpu',
+  'cpuacct',
+  'cpuset',
+  'memory',
+  'devices',
+  'freezer',
+  'blkio',
+  'pids',
+  'hugetlb',
+  'net_cls',
+  'net_prio',
+  'perf_event',
+  'systemd',
 ]
 
 let found: CgroupLayout | undefined
@@ -60,9 +72,10 @@ function probe(): CgroupLayout {
       pidsLimit: available.includes('pids'),
       cpuCfs: available.includes('cpu'),
       oomKillDisable: false,
+      blkioWeight: available.includes('io'),
     }
   }
-  const { memory = '', cpu = '', pids = '' } = controllers
+  const { memory = '', cpu = '', pids = '', blkio = '' } = controllers
   return {
     version: 1,
     controllers,
@@ -72,11 +85,18 @@ function probe(): CgroupLayout {
     pidsLimit: pids !== '',
     cpuCfs: cpu !== '' && existsSync(join(cpu, 'cpu.cfs_quota_us')),
     oomKillDisable: memory !== '' && existsSync(join(memory, 'memory.oom_control')),
+    blkioWeight:
+      blkio !== '' &&
+      ['blkio.weight', 'blkio.bfq.weight'].some((file) => existsSync(join(blkio, file))),
   }
 }
 
 /** Folder of a cgroup in one controller's tree (in the only tree on v2); '' when not mounted. */
-export function cgroupFolder(layout: CgroupLayout, controller: string, cgroupsPath: string): string {
+export function cgroupFolder(
+  layout: CgroupLayout,
+  controller: string,
+  cgroupsPath: string,
+): string {
   const top = layout.version === 2 ? layout.unified : layout.controllers[controller]
   return top === undefined || top === '' ? '' : join(top, cgroupsPath)
 }

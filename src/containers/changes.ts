@@ -22,19 +22,34 @@ const added = 1
 const deleted = 2
 
 const ours = new Set([
-  '/dev/console', '/dev/pts', '/dev/shm', '/dev/mqueue', '/etc/hosts', '/etc/hostname',
-  '/etc/resolv.conf', '/etc/mtab', '/proc', '/sys', '/.dockerenv', '/sbin/docker-init',
+  '/dev/console',
+  '/dev/pts',
+  '/dev/shm',
+  '/dev/mqueue',
+  '/etc/hosts',
+  '/etc/hostname',
+  '/etc/resolv.conf',
+  '/etc/mtab',
+  '/proc',
+  '/sys',
+  '/.dockerenv',
+  '/sbin/docker-init',
 ])
 /** Changed by our own mount points; shown only when something else in them changed. */
 const touched = new Set(['/dev', '/etc', '/sbin'])
 
-export async function changesOf(context: Context, container: Container): Promise<readonly Change[] | null> {
+export async function changesOf(
+  context: Context,
+  container: Container,
+): Promise<readonly Change[] | null> {
   const { mounts } = await context.containerd.snapshots.mounts({ snapshotter, key: container.id })
   const [mount] = mounts
   const option = (name: string) =>
     mount?.options.find((entry) => entry.startsWith(`${name}=`))?.slice(name.length + 1) ?? ''
-  const upper = mount?.type === 'overlay' ? option('upperdir') : mount?.source ?? ''
-  const lowers = option('lowerdir').split(':').filter((path) => path !== '')
+  const upper = mount?.type === 'overlay' ? option('upperdir') : (mount?.source ?? '')
+  const lowers = option('lowerdir')
+    .split(':')
+    .filter((path) => path !== '')
   const hidden = new Set([...ours, ...container.record.mounts.map((point) => point.Destination)])
   const found: Change[] = []
   walk(upper, lowers, '', hidden, found)
@@ -42,7 +57,11 @@ export async function changesOf(context: Context, container: Container): Promise
 }
 
 function walk(
-  upper: string, lowers: readonly string[], inside: string, hidden: ReadonlySet<string>, found: Change[],
+  upper: string,
+  lowers: readonly string[],
+  inside: string,
+  hidden: ReadonlySet<string>,
+  found: Change[],
 ): void {
   for (const name of readdirSync(join(upper, inside)).sort()) {
     const path = `${inside}/${name}`
@@ -79,6 +98,12 @@ function inLowers(lowers: readonly string[], path: string): Stats | undefined {
 }
 
 function isSameFolder(stat: Stats, below: Stats): boolean {
-  return stat.isDirectory() && below.isDirectory() && stat.mtimeMs === below.mtimeMs &&
-    stat.mode === below.mode && stat.uid === below.uid && stat.gid === below.gid
+  return (
+    stat.isDirectory() &&
+    below.isDirectory() &&
+    stat.mtimeMs === below.mtimeMs &&
+    stat.mode === below.mode &&
+    stat.uid === below.uid &&
+    stat.gid === below.gid
+  )
 }

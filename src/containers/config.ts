@@ -6,18 +6,31 @@
  * documents of inspect all come from them.
  */
 import {
-  bool, int, list, map, nullable, object, set, string, stringMap, stringOrStrings, strings,
+  bool,
+  int,
+  list,
+  map,
+  nullable,
+  object,
+  set,
+  string,
+  stringMap,
+  stringOrStrings,
+  strings,
 } from './shape.ts'
 import type { Of } from './shape.ts'
 
-const healthcheck = object({
-  Test: strings,
-  Interval: int, // nanoseconds, as all durations here
-  Timeout: int,
-  StartPeriod: int,
-  StartInterval: int,
-  Retries: int,
-}, ['Test', 'Interval', 'Timeout', 'StartPeriod', 'StartInterval', 'Retries'])
+const healthcheck = object(
+  {
+    Test: strings,
+    Interval: int, // nanoseconds, as all durations here
+    Timeout: int,
+    StartPeriod: int,
+    StartInterval: int,
+    Retries: int,
+  },
+  ['Test', 'Interval', 'Timeout', 'StartPeriod', 'StartInterval', 'Retries'],
+)
 export type HealthConfig = Of<typeof healthcheck>
 
 export const configFields = {
@@ -47,10 +60,19 @@ export const configFields = {
   StopTimeout: nullable(int),
   Shell: stringOrStrings,
 }
-export const configShape = object(configFields, [
-  'ExposedPorts', 'Healthcheck', 'ArgsEscaped', 'NetworkDisabled', 'MacAddress', 'StopSignal',
-  'StopTimeout', 'Shell',
-])
+export const configShape = object(
+  configFields,
+  [
+    'ExposedPorts',
+    'Healthcheck',
+    'ArgsEscaped',
+    'NetworkDisabled',
+    'MacAddress',
+    'StopSignal',
+    'Shell',
+  ],
+  ['StopTimeout'],
+)
 export type Config = Of<typeof configShape>
 
 const portBinding = object({ HostIp: string, HostPort: string })
@@ -59,7 +81,11 @@ const logConfig = object({ Type: string, Config: stringMap })
 const restartPolicy = object({ Name: string, MaximumRetryCount: int })
 export type RestartPolicy = Of<typeof restartPolicy>
 
-const deviceMapping = object({ PathOnHost: string, PathInContainer: string, CgroupPermissions: string })
+const deviceMapping = object({
+  PathOnHost: string,
+  PathInContainer: string,
+  CgroupPermissions: string,
+})
 const ulimit = object({ Name: string, Hard: int, Soft: int })
 export type Ulimit = Of<typeof ulimit>
 const weightDevice = object({ Path: string, Weight: int })
@@ -72,27 +98,46 @@ const deviceRequest = object({
   Options: stringMap,
 })
 
-const mountShape = object({
-  Type: string,
-  Source: string,
-  Target: string,
-  ReadOnly: bool,
-  Consistency: string,
-  BindOptions: nullable(object({
-    Propagation: string,
-    NonRecursive: bool,
-    CreateMountpoint: bool,
-    ReadOnlyNonRecursive: bool,
-    ReadOnlyForceRecursive: bool,
-  }, ['Propagation', 'NonRecursive', 'CreateMountpoint', 'ReadOnlyNonRecursive', 'ReadOnlyForceRecursive'])),
-  VolumeOptions: nullable(object({
-    NoCopy: bool,
-    Labels: stringMap,
-    Subpath: string,
-    DriverConfig: nullable(object({ Name: string, Options: stringMap }, ['Name', 'Options'])),
-  }, ['NoCopy', 'Labels', 'Subpath', 'DriverConfig'])),
-  TmpfsOptions: nullable(object({ SizeBytes: int, Mode: int }, ['SizeBytes', 'Mode'])),
-}, ['Source', 'Target', 'ReadOnly', 'Consistency', 'BindOptions', 'VolumeOptions', 'TmpfsOptions'])
+const mountShape = object(
+  {
+    Type: string,
+    Source: string,
+    Target: string,
+    ReadOnly: bool,
+    Consistency: string,
+    BindOptions: nullable(
+      object(
+        {
+          Propagation: string,
+          NonRecursive: bool,
+          CreateMountpoint: bool,
+          ReadOnlyNonRecursive: bool,
+          ReadOnlyForceRecursive: bool,
+        },
+        [
+          'Propagation',
+          'NonRecursive',
+          'CreateMountpoint',
+          'ReadOnlyNonRecursive',
+          'ReadOnlyForceRecursive',
+        ],
+      ),
+    ),
+    VolumeOptions: nullable(
+      object(
+        {
+          NoCopy: bool,
+          Labels: stringMap,
+          Subpath: string,
+          DriverConfig: nullable(object({ Name: string, Options: stringMap }, ['Name', 'Options'])),
+        },
+        ['NoCopy', 'Labels', 'Subpath', 'DriverConfig'],
+      ),
+    ),
+    TmpfsOptions: nullable(object({ SizeBytes: int, Mode: int }, ['SizeBytes', 'Mode'])),
+  },
+  ['Source', 'Target', 'ReadOnly', 'Consistency', 'BindOptions', 'VolumeOptions', 'TmpfsOptions'],
+)
 export type MountSpec = Of<typeof mountShape>
 
 export const resourceFields = {
@@ -170,18 +215,25 @@ export const hostConfigFields = {
   ReadonlyPaths: strings,
   Init: nullable(bool),
 }
-export const hostConfigShape = object(hostConfigFields, [
-  'Annotations', 'StorageOpt', 'Tmpfs', 'Sysctls', 'Runtime', 'Mounts',
-])
+export const hostConfigShape = object(
+  hostConfigFields,
+  ['Annotations', 'StorageOpt', 'Tmpfs', 'Sysctls', 'Runtime', 'Mounts'],
+  ['Init'],
+)
 export type HostConfig = Of<typeof hostConfigShape>
 
 /** The half of EndpointSettings that a request may set; the other half is what is so now. */
 export const endpointSettingsShape = object({
-  IPAMConfig: nullable(object({
-    IPv4Address: string,
-    IPv6Address: string,
-    LinkLocalIPs: strings,
-  }, ['IPv4Address', 'IPv6Address', 'LinkLocalIPs'])),
+  IPAMConfig: nullable(
+    object(
+      {
+        IPv4Address: string,
+        IPv6Address: string,
+        LinkLocalIPs: strings,
+      },
+      ['IPv4Address', 'IPv6Address', 'LinkLocalIPs'],
+    ),
+  ),
   Links: strings,
   Aliases: strings,
   MacAddress: string,
@@ -195,9 +247,11 @@ export type EndpointSettings = Of<typeof endpointSettingsShape>
 export const createShape = object({
   ...configFields,
   HostConfig: nullable(hostConfigShape),
-  NetworkingConfig: nullable(object({
-    EndpointsConfig: map(nullable(endpointSettingsShape), '*EndpointSettings'),
-  })),
+  NetworkingConfig: nullable(
+    object({
+      EndpointsConfig: map(nullable(endpointSettingsShape), '*EndpointSettings'),
+    }),
+  ),
 })
 export type CreateRequest = Of<typeof createShape>
 

@@ -15,7 +15,10 @@ import type { Context } from './rooms.ts'
 const invalid = (sentence: string): Refusal => new Refusal('invalid', sentence)
 
 export function connectNetwork(
-  context: Context, container: Container, spec: EndpointSpec, settings: EndpointSettings,
+  context: Context,
+  container: Container,
+  spec: EndpointSpec,
+  settings: EndpointSettings,
 ): Promise<void> {
   return context.registry.queue.run(container.id, async () => {
     const name = networkName(context, spec.network)
@@ -26,8 +29,10 @@ export function connectNetwork(
     let NetworkID = ''
     if (running) {
       if (name in container.record.networks) {
-        throw new Refusal('forbidden',
-          `endpoint with name ${container.record.name} already exists in network ${name}`)
+        throw new Refusal(
+          'forbidden',
+          `endpoint with name ${container.record.name} already exists in network ${name}`,
+        )
       }
       NetworkID = (await context.networks.connect(container.id, wish)).networkId
     } else {
@@ -46,40 +51,58 @@ export function connectNetwork(
 function checkAlive(container: Container): void {
   const { status } = container.record.state
   if (status === 'removing' || status === 'dead' || container.live.removing) {
-    throw new Refusal('internal', `container ${container.id} is marked for removal and cannot be ` +
-      'connected or disconnected to the network')
+    throw new Refusal(
+      'internal',
+      `container ${container.id} is marked for removal and cannot be ` +
+        'connected or disconnected to the network',
+    )
   }
 }
 
 function checkModes({ record }: Container, network: string): void {
   if (network === 'host') {
-    throw invalid('cannot connect container to host network - container must be created in host network mode')
+    throw invalid(
+      'cannot connect container to host network - container must be created in host network mode',
+    )
   }
   const kind = kindOf(record)
   if (kind === 'host' || kind === 'container') {
-    throw invalid('container sharing network namespace with another container or host cannot be ' +
-      'connected to any other network')
+    throw invalid(
+      'container sharing network namespace with another container or host cannot be ' +
+        'connected to any other network',
+    )
   }
   const others = Object.keys(record.networks).filter((name) => name !== network)
   if (others.includes('none') || (network === 'none' && others.length > 0)) {
-    throw invalid('container cannot be connected to multiple networks with one of the networks in ' +
-      'private (none) mode')
+    throw invalid(
+      'container cannot be connected to multiple networks with one of the networks in ' +
+        'private (none) mode',
+    )
   }
 }
 
 export function disconnectNetwork(
-  context: Context, container: Container, network: string, force: boolean,
+  context: Context,
+  container: Container,
+  network: string,
+  force: boolean,
 ): Promise<void> {
   return context.registry.queue.run(container.id, async () => {
     const name = networkName(context, network)
     checkAlive(container)
     if (name === 'host' && kindOf(container.record) === 'host') {
-      throw invalid('cannot disconnect container from host network - container was created in host network mode')
+      throw invalid(
+        'cannot disconnect container from host network - container was created in host ' +
+          'network mode',
+      )
     }
     const running = hasProcess(container.record.state.status)
     if (!(name in container.record.networks)) {
       const which = running ? 'network' : 'the network'
-      throw new Refusal('internal', `container ${container.id} is not connected to ${which} ${name}`)
+      throw new Refusal(
+        'internal',
+        `container ${container.id} is not connected to ${which} ${name}`,
+      )
     }
     if (running) await context.networks.disconnect(container.id, name, force)
     const { [name]: _gone, ...networks } = container.record.networks

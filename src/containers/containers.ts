@@ -7,10 +7,15 @@
 import { setMaxListeners } from 'node:events'
 import type { Duplex, Readable, Writable } from 'node:stream'
 import { log } from '../base/log.ts'
-import { Refusal, messageOf } from '../base/refusal.ts'
+import { Refusal, messageOf, wrap } from '../base/refusal.ts'
 import type { EndpointSpec } from '../network/model.ts'
 import {
-  readArchive, statPath, writeArchive, type PathStat, type WriteOptions,
+  readArchive,
+  statPath,
+  writeArchive,
+  type PathStat,
+  type Target,
+  type WriteOptions,
 } from './archive.ts'
 import { attachContainer, checkAttach, type AttachRequest } from './attach.ts'
 import { changesOf, type Change } from './changes.ts'
@@ -19,7 +24,14 @@ import type { CreateRequest, EndpointSettings, UpdateRequest } from './config.ts
 import { createContainer, type CreateOptions, type Created } from './create.ts'
 import type { ExecSpec } from './exec-record.ts'
 import {
-  checkExecStart, createExec, findExec, inspectExec, resize, resizeExec, startExec, type ExecStart,
+  checkExecStart,
+  createExec,
+  findExec,
+  inspectExec,
+  resize,
+  resizeExec,
+  startExec,
+  type ExecStart,
 } from './exec.ts'
 import { exportContainer } from './export.ts'
 import { inspectContainer, type InspectOptions } from './inspect.ts'
@@ -36,7 +48,11 @@ import type { Context, Rooms } from './rooms.ts'
 import { statsOf, type StatsOptions } from './stats.ts'
 import { checkStartable, startContainer } from './start.ts'
 import {
-  killContainer, pauseContainer, restartContainer, stopContainer, unpauseContainer,
+  killContainer,
+  pauseContainer,
+  restartContainer,
+  stopContainer,
+  unpauseContainer,
   type StopOptions,
 } from './stop.ts'
 import { topContainer, type TopView } from './top.ts'
@@ -121,8 +137,14 @@ export class Containers {
     return restartContainer(this.context, this.find(idOrName), options)
   }
 
-  kill(idOrName: string, signal: string): Promise<void> {
-    return killContainer(this.context, this.find(idOrName), signal, idOrName)
+  async kill(idOrName: string, signal: string): Promise<void> {
+    let container: Container
+    try {
+      container = this.find(idOrName)
+    } catch (error) {
+      throw wrap(`cannot kill container: ${idOrName}: `, error)
+    }
+    await killContainer(this.context, container, signal, idOrName)
   }
 
   pause(idOrName: string): Promise<void> {
@@ -151,12 +173,16 @@ export class Containers {
 
   /** Registered when it returns. */
   wait(
-    idOrName: string, condition: WaitCondition,
+    idOrName: string,
+    condition: WaitCondition,
   ): { readonly result: Promise<WaitResult>; readonly cancel: () => void } {
     const container = this.find(idOrName)
     const { state } = container.record
     if (condition === 'not-running' && !isRunning(state.status)) {
-      return { result: Promise.resolve({ code: state.exitCode, error: state.error }), cancel: () => undefined }
+      return {
+        result: Promise.resolve({ code: state.exitCode, error: state.error }),
+        cancel: () => undefined,
+      }
     }
     const waiting = this.context.registry.wait(container, condition)
     return { result: waiting.result, cancel: () => waiting.cancel() }
@@ -216,15 +242,20 @@ export class Containers {
   }
 
   statPath(idOrName: string, path: string): Promise<PathStat> {
-    return statPath(this.context, this.find(idOrName), path)
+    return statPath(this.context, this.#target(idOrName), path)
   }
 
   readArchive(idOrName: string, path: string, ready: (stat: PathStat) => Writable): Promise<void> {
-    return readArchive(this.context, this.find(idOrName), path, ready)
+    return readArchive(this.context, this.#target(idOrName), path, ready)
   }
 
-  writeArchive(idOrName: string, path: string, source: Readable, options: WriteOptions): Promise<void> {
-    return writeArchive(this.context, this.find(idOrName), path, source, options)
+  writeArchive(
+    idOrName: string,
+    path: string,
+    source: Readable,
+    options: WriteOptions,
+  ): Promise<void> {
+    return writeArchive(this.context, this.#target(idOrName), path, source, options)
   }
 
   prune(filters: ReadonlyMap<string, readonly string[]>): Promise<PrunedContainers> {
@@ -282,7 +313,9 @@ export class Containers {
 
   /** Stops every container, in its own manner; restart policies hold at the next start. */
   async stopAll(): Promise<void> {
-    const running = this.context.registry.all().filter(({ record }) => isRunning(record.state.status))
+    const running = this.context.registry
+      .all()
+      .filter(({ record }) => isRunning(record.state.status))
     const next = running[Symbol.iterator]()
     const worker = async () => {
       for (const container of next) await this.#stopForShutdown(container)
@@ -297,6 +330,10 @@ export class Containers {
       clearTimeout(live.restartTimer)
       clearTimeout(live.health?.timer)
     }
+  }
+
+  #target(idOrName: string): Target {
+    return { container: this.find(idOrName), shownAs: idOrName }
   }
 
   async #stopForShutdown(container: Container): Promise<void> {
@@ -315,8 +352,13 @@ export class Containers {
     const { registry } = this.context
     await registry.queue.run(container.id, async () => {
       const { state, failures, restartCount } = container.record
-      if (state.status !== 'restarting' && state.status !== 'exited' && state.status !== 'created') return
-      container.record = { ...container.record, failures: failures + 1, restartCount: restartCount + 1 }
+      if (state.status !== 'restarting' && state.status !== 'exited' && state.status !== 'created')
+        return
+      container.record = {
+        ...container.record,
+        failures: failures + 1,
+        restartCount: restartCount + 1,
+      }
       await startContainer(this.context, container, true)
     })
   }
@@ -326,7 +368,10 @@ export class Containers {
     try {
       await removeNow(this.context, container, true)
     } catch (error) {
-      log.error('a container could not be removed after its end', { id: container.id, error: messageOf(error) })
+      log.error('a container could not be removed after its end', {
+        id: container.id,
+        error: messageOf(error),
+      })
     } finally {
       container.live.removing = false
     }
@@ -336,7 +381,11 @@ export class Containers {
     try {
       this.context.volumes.acquire(name, id)
     } catch (error) {
-      log.warn('a volume of a container is not there', { id, volume: name, error: messageOf(error) })
+      log.warn('a volume of a container is not there', {
+        id,
+        volume: name,
+        error: messageOf(error),
+      })
     }
   }
 }

@@ -17,7 +17,9 @@ export async function populateVolumes(root: Root, points: readonly MountPoint[])
     makeFolders(root, point.Destination)
     if (point.subpath !== '' || readdirSync(point.Source).length > 0) continue
     const source = withPlace(root, point.Destination, true, (place) => ({
-      stat: lstatSync(place.path), inside: place.inside, isEmpty: isEmptyFolder(place.path),
+      stat: lstatSync(place.path),
+      inside: place.inside,
+      isEmpty: isEmptyFolder(place.path),
     }))
     if (!source.stat.isDirectory()) continue
     if (!source.isEmpty) {

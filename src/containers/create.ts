@@ -37,7 +37,9 @@ export interface Created {
 }
 
 export async function createContainer(
-  context: Context, request: CreateRequest, options: CreateOptions,
+  context: Context,
+  request: CreateRequest,
+  options: CreateOptions,
 ): Promise<Created> {
   const givenHostConfig = request.HostConfig ?? hostConfigShape.decode({}, 'HostConfig')
   const endpoints = requestedEndpoints(request, options.apiVersion)
@@ -49,15 +51,22 @@ export async function createContainer(
   const mac = mergeMac(context, request.MacAddress, hostConfig, endpoints, options.apiVersion)
   warnings.push(...mac.warnings)
   const networks = wantedNetworks(
-    context, hostConfig.NetworkMode, request.NetworkDisabled, mac.endpoints)
+    context,
+    hostConfig.NetworkMode,
+    request.NetworkDisabled,
+    mac.endpoints,
+  )
   checkEndpoints(context, networks)
 
   const image = context.images.find(request.Image)
   const merged = mergeImageConfig(request, image.config)
   const id = newId()
   const donor = donorHostname(context, hostConfig)
-  const { HostConfig: _host, NetworkingConfig: _networking, ...config } =
-    { ...request, ...withHostname(merged, hostConfig, id, context.config.hostname, donor) }
+  const {
+    HostConfig: _host,
+    NetworkingConfig: _networking,
+    ...config
+  } = { ...request, ...withHostname(merged, hostConfig, id, context.config.hostname, donor) }
   const command = commandOf(config)
   const name = takeName(context, options.name, id)
   const undo: (() => Promise<void> | void)[] = [() => context.registry.releaseName(name, id)]
@@ -72,8 +81,19 @@ export async function createContainer(
     undo.push(() => dropVolumes(context, mounts, id))
     for (const point of mounts) if (point.Type === 'volume') context.volumes.acquire(point.Name, id)
     const record: ContainerRecord = {
-      id, name, created: now(), ...command, imageId: image.id, config, hostConfig, networks,
-      mounts, state: createdState, restartCount: 0, failures: 0, manuallyStopped: false,
+      id,
+      name,
+      created: now(),
+      ...command,
+      imageId: image.id,
+      config,
+      hostConfig,
+      networks,
+      mounts,
+      state: createdState,
+      restartCount: 0,
+      failures: 0,
+      manuallyStopped: false,
       everStarted: false,
     }
     const container = await context.registry.add(record)
@@ -89,17 +109,24 @@ export async function createContainer(
 
 /** EndpointsConfig by network; gates of old API versions. */
 function requestedEndpoints(
-  request: CreateRequest, apiVersion: number,
+  request: CreateRequest,
+  apiVersion: number,
 ): Readonly<Record<string, EndpointSettings | null>> {
   const given = request.NetworkingConfig?.EndpointsConfig ?? {}
   const names = Object.keys(given)
   if (apiVersion < 144 && names.length > 1) {
-    throw new Refusal('invalid',
-      `Container cannot be created with multiple network endpoints: ${names.sort().join(', ')}`)
+    throw new Refusal(
+      'invalid',
+      `Container cannot be created with multiple network endpoints: ${names.sort().join(', ')}`,
+    )
   }
   if (apiVersion >= 144) return given
-  return Object.fromEntries(Object.entries(given).map(([name, settings]) =>
-    [name, settings === null ? null : { ...settings, MacAddress: '' }]))
+  return Object.fromEntries(
+    Object.entries(given).map(([name, settings]) => [
+      name,
+      settings === null ? null : { ...settings, MacAddress: '' },
+    ]),
+  )
 }
 
 /** `container:NAME` becomes `container:<full id>` where the donor exists. */
@@ -115,7 +142,10 @@ function resolveModes(context: Context, hostConfig: HostConfig): HostConfig {
   }
   const { NetworkMode, IpcMode, PidMode } = hostConfig
   return {
-    ...hostConfig, NetworkMode: resolve(NetworkMode), IpcMode: resolve(IpcMode), PidMode: resolve(PidMode),
+    ...hostConfig,
+    NetworkMode: resolve(NetworkMode),
+    IpcMode: resolve(IpcMode),
+    PidMode: resolve(PidMode),
   }
 }
 
@@ -126,18 +156,28 @@ function donorHostname(context: Context, { NetworkMode }: HostConfig): string | 
 
 /** The container-wide MAC address belongs to the main network's endpoint. */
 function mergeMac(
-  context: Context, mac: string, hostConfig: HostConfig,
-  endpoints: Readonly<Record<string, EndpointSettings | null>>, apiVersion: number,
-): { readonly endpoints: Readonly<Record<string, EndpointSettings | null>>; readonly warnings: readonly string[] } {
+  context: Context,
+  mac: string,
+  hostConfig: HostConfig,
+  endpoints: Readonly<Record<string, EndpointSettings | null>>,
+  apiVersion: number,
+): {
+  readonly endpoints: Readonly<Record<string, EndpointSettings | null>>
+  readonly warnings: readonly string[]
+} {
   const links = isUserNetwork(hostConfig.NetworkMode) ? hostConfig.Links : null
   if (mac === '' && (links ?? []).length === 0) return { endpoints, warnings: [] }
   const main = modeName(hostConfig.NetworkMode)
   const own = networkName(context, main)
-  const key = Object.keys(endpoints).find((name) => networkName(context, modeName(name)) === own) ?? main
+  const key =
+    Object.keys(endpoints).find((name) => networkName(context, modeName(name)) === own) ?? main
   const settings = endpoints[key] ?? endpointSettingsOf({})
   if (mac !== '' && settings.MacAddress !== '' && settings.MacAddress !== mac) {
-    throw new Refusal('invalid', 'the container-wide MAC address must match the endpoint-specific ' +
-      'MAC address for the main network, or be left empty')
+    throw new Refusal(
+      'invalid',
+      'the container-wide MAC address must match the endpoint-specific ' +
+        'MAC address for the main network, or be left empty',
+    )
   }
   const changed = {
     ...settings,
@@ -148,17 +188,20 @@ function mergeMac(
   return {
     endpoints: { ...endpoints, [key]: changed },
     warnings: warned
-      ? ['The container-wide MacAddress field is now deprecated. It should be specified in ' +
-        'EndpointsConfig instead.']
+      ? [
+          'The container-wide MacAddress field is now deprecated. It should be specified in ' +
+            'EndpointsConfig instead.',
+        ]
       : [],
   }
 }
 
 function takeName(context: Context, given: string, id: string): string {
   const { registry } = context
-  const name = given === ''
-    ? inventName((candidate) => registry.nameIsFree(candidate), id.slice(0, 12))
-    : checkName(given)
+  const name =
+    given === ''
+      ? inventName((candidate) => registry.nameIsFree(candidate), id.slice(0, 12))
+      : checkName(given)
   registry.reserveName(name, id)
   return name
 }
@@ -178,7 +221,10 @@ async function prepareRootfs(context: Context, container: Container): Promise<vo
 
 /** Lets go of the volumes; anonymous ones of this container are removed. */
 export async function dropVolumes(
-  context: Context, mounts: readonly MountPoint[], id: string, removeAnonymous = true,
+  context: Context,
+  mounts: readonly MountPoint[],
+  id: string,
+  removeAnonymous = true,
 ): Promise<void> {
   for (const point of mounts) {
     if (point.Type !== 'volume') continue
@@ -188,7 +234,10 @@ export async function dropVolumes(
       await context.volumes.remove(point.Name, false)
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
-      log.debug('an anonymous volume is used elsewhere', { volume: point.Name, error: error.message })
+      log.debug('an anonymous volume is used elsewhere', {
+        volume: point.Name,
+        error: error.message,
+      })
     }
   }
 }

@@ -35,9 +35,12 @@ export function mergeImageConfig(given: Config, image: unknown): Config {
 }
 
 function union<T>(
-  a: Readonly<Record<string, T>> | null, b: Readonly<Record<string, T>> | null,
+  a: Readonly<Record<string, T>> | null,
+  b: Readonly<Record<string, T>> | null,
 ): Readonly<Record<string, T>> | null {
-  return a === null ? b : b === null ? a : { ...a, ...b }
+  // As the engine has it: an empty map of the request counts as none.
+  if (b === null || Object.keys(b).length === 0) return a
+  return a === null ? b : { ...a, ...b }
 }
 
 function mergedEnv(image: Config['Env'], given: Config['Env']): Config['Env'] {
@@ -46,7 +49,10 @@ function mergedEnv(image: Config['Env'], given: Config['Env']): Config['Env'] {
   return [...(given ?? []), ...image.filter((entry) => !names.has(entry.split('=')[0]))]
 }
 
-function mergedHealth(given: Config['Healthcheck'], image: Config['Healthcheck']): Config['Healthcheck'] {
+function mergedHealth(
+  given: Config['Healthcheck'],
+  image: Config['Healthcheck'],
+): Config['Healthcheck'] {
   if (given === null || image === null) return given ?? image
   const pick = <T>(own: T, other: T, isUnset: boolean): T => (isUnset ? other : own)
   return {
@@ -60,7 +66,10 @@ function mergedHealth(given: Config['Healthcheck'], image: Config['Healthcheck']
 }
 
 /** What the process is started with. */
-export function commandOf(config: Config): { readonly path: string; readonly args: readonly string[] } {
+export function commandOf(config: Config): {
+  readonly path: string
+  readonly args: readonly string[]
+} {
   const [path, ...args] = [...(config.Entrypoint ?? []), ...(config.Cmd ?? [])]
   if (path === undefined) throw new Refusal('invalid', 'no command specified')
   return { path, args }
@@ -68,7 +77,11 @@ export function commandOf(config: Config): { readonly path: string; readonly arg
 
 /** Hostname: the container's own, the host's in host mode; a donor's is filled in at start. */
 export function withHostname(
-  config: Config, hostConfig: HostConfig, id: string, hostname: () => string, donor: string | undefined,
+  config: Config,
+  hostConfig: HostConfig,
+  id: string,
+  hostname: () => string,
+  donor: string | undefined,
 ): Config {
   if (config.Hostname !== '') return config
   const kind = modeKind(hostConfig.NetworkMode)
@@ -79,7 +92,15 @@ export function withHostname(
 
 const logDrivers = ['json-file', 'local', 'none']
 const logOptions = new Set([
-  'max-size', 'max-file', 'compress', 'labels', 'labels-regex', 'env', 'env-regex', 'tag', 'mode',
+  'max-size',
+  'max-file',
+  'compress',
+  'labels',
+  'labels-regex',
+  'env',
+  'env-regex',
+  'tag',
+  'mode',
   'max-buffer-size',
 ])
 
@@ -91,27 +112,37 @@ export function withDefaults(given: HostConfig, config: ContainersConfig): HostC
     ...given,
     NetworkMode: modeName(given.NetworkMode),
     LogConfig: logConfigOf(given.LogConfig, config),
-    RestartPolicy: { ...given.RestartPolicy, Name: given.RestartPolicy.Name === '' ? 'no' : given.RestartPolicy.Name },
-    CgroupnsMode: given.CgroupnsMode === '' ? defaultCgroupns(given.Privileged) : given.CgroupnsMode,
+    RestartPolicy: {
+      ...given.RestartPolicy,
+      Name: given.RestartPolicy.Name === '' ? 'no' : given.RestartPolicy.Name,
+    },
+    CgroupnsMode:
+      given.CgroupnsMode === '' ? defaultCgroupns(given.Privileged) : given.CgroupnsMode,
     ConsoleSize: given.ConsoleSize ?? [0, 0],
     IpcMode: given.IpcMode === '' ? 'private' : given.IpcMode,
     SecurityOpt: security,
     ShmSize: given.ShmSize === 0 ? config.defaultShmBytes : given.ShmSize,
     Runtime: given.Runtime === '' ? config.runtimeName : given.Runtime,
+    MemorySwappiness: given.MemorySwappiness === -1 ? null : given.MemorySwappiness,
+    PidsLimit: given.PidsLimit !== null && given.PidsLimit <= 0 ? null : given.PidsLimit,
     PortBindings: given.PortBindings ?? {},
     MaskedPaths: given.MaskedPaths ?? (given.Privileged ? null : maskedPaths),
     ReadonlyPaths: given.ReadonlyPaths ?? (given.Privileged ? null : readonlyPaths),
   }
 }
 
-function logConfigOf(given: HostConfig['LogConfig'], config: ContainersConfig): HostConfig['LogConfig'] {
+function logConfigOf(
+  given: HostConfig['LogConfig'],
+  config: ContainersConfig,
+): HostConfig['LogConfig'] {
   const Type = given.Type === '' ? config.defaultLogDriver : given.Type
   if (!logDrivers.includes(Type)) {
     throw new Refusal('invalid', `logger: no log driver named '${Type}' is registered`)
   }
-  const options = given.Type === '' || given.Type === config.defaultLogDriver
-    ? { ...config.defaultLogOptions, ...(given.Config ?? {}) }
-    : given.Config ?? {}
+  const options =
+    given.Type === '' || given.Type === config.defaultLogDriver
+      ? { ...config.defaultLogOptions, ...(given.Config ?? {}) }
+      : (given.Config ?? {})
   for (const name of Object.keys(options)) {
     if (Type !== 'none' && !logOptions.has(name)) {
       throw new Refusal('invalid', `unknown log opt '${name}' for ${Type} log driver`)
@@ -128,4 +159,3 @@ export function logMaxBytes(text: string | undefined): number {
   const power = ['', 'k', 'm', 'g', 't'].indexOf((parts[2] ?? '').toLowerCase())
   return Math.floor(Number(parts[1]) * 1024 ** power)
 }
-

@@ -32,7 +32,8 @@ export class DetachFilter {
     for (const byte of chunk) {
       if (byte === this.#keys[this.#matched]) {
         this.#matched++
-        if (this.#matched === this.#keys.length) return { data: Buffer.from(passed), detached: true }
+        if (this.#matched === this.#keys.length)
+          return { data: Buffer.from(passed), detached: true }
         continue
       }
       passed.push(...this.#keys.slice(0, this.#matched))

@@ -26,8 +26,15 @@ const defaultRules: readonly OciDeviceRule[] = [
   { allow: false, access: 'rwm' },
   { allow: true, type: 'c', access: 'm' },
   { allow: true, type: 'b', access: 'm' },
-  character(1, 3), character(1, 8), character(1, 7), character(5, 0), character(1, 5),
-  character(1, 9), character(5, 1), character(136), character(5, 2),
+  character(1, 3),
+  character(1, 8),
+  character(1, 7),
+  character(5, 0),
+  character(1, 5),
+  character(1, 9),
+  character(5, 1),
+  character(136),
+  character(5, 2),
 ]
 
 /** What the container may see of the host's devices. */
@@ -73,8 +80,11 @@ export function splitDevice(rdev: number): { readonly major: number; readonly mi
 }
 
 function mappedNodes(onHost: string, inside: string): readonly OciDevice[] {
-  const failed = (why: string) => new Refusal('internal',
-    `error gathering device information while adding custom device "${onHost}": ${why}`)
+  const failed = (why: string) =>
+    new Refusal(
+      'internal',
+      `error gathering device information while adding custom device "${onHost}": ${why}`,
+    )
   const stat = statSync(onHost, { throwIfNoEntry: false })
   if (stat === undefined) throw failed('no such file or directory')
   const real = realpathSync(onHost)
@@ -94,11 +104,28 @@ function nodeAt(path: string, inside: string): OciDevice | undefined {
   const type = stat.isCharacterDevice() ? 'c' : stat.isBlockDevice() ? 'b' : undefined
   if (type === undefined) return undefined
   const { major, minor } = splitDevice(stat.rdev)
-  return { type, path: inside, major, minor, fileMode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid }
+  return {
+    type,
+    path: inside,
+    major,
+    minor,
+    fileMode: stat.mode & 0o7777,
+    uid: stat.uid,
+    gid: stat.gid,
+  }
 }
 
 /** Folders that are file systems of their own in a container. */
-const skippedFolders = new Set(['pts', 'shm', 'fd', 'mqueue', '.lxc', '.lxd-mounts', '.udev', 'net'])
+const skippedFolders = new Set([
+  'pts',
+  'shm',
+  'fd',
+  'mqueue',
+  '.lxc',
+  '.lxd-mounts',
+  '.udev',
+  'net',
+])
 
 function nodesBelow(folder: string, inside: string, skipConsole: boolean): readonly OciDevice[] {
   const nodes: OciDevice[] = []

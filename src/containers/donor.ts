@@ -6,8 +6,9 @@ import type { Context } from './rooms.ts'
 
 export function donorPaths(context: Context, container: Container): ContainerPaths {
   const { NetworkMode } = container.record.hostConfig
-  const donor = modeKind(NetworkMode) === 'container'
-    ? context.registry.get(NetworkMode.slice('container:'.length))
-    : undefined
+  const donor =
+    modeKind(NetworkMode) === 'container'
+      ? context.registry.get(NetworkMode.slice('container:'.length))
+      : undefined
   return containerPaths(context.config, donor?.id ?? container.id)
 }

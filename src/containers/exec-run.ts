@@ -35,7 +35,10 @@ export function checkExecutable({ id, record }: Container): void {
     throw new Refusal('conflict', `container ${id} is paused, unpause the container before exec`)
   }
   if (status === 'restarting') {
-    throw new Refusal('conflict', `container ${id} is restarting, wait until the container is running`)
+    throw new Refusal(
+      'conflict',
+      `container ${id} is restarting, wait until the container is running`,
+    )
   }
   if (!hasProcess(status)) throw new Refusal('conflict', `container ${id} is not running`)
 }
@@ -46,9 +49,17 @@ function processOf(context: Context, container: Container, exec: Exec): OciProce
   const { hostConfig, config } = record
   const { spec } = exec
   const root = rootOf(container, containerPaths(context.config, container.id).rootfs)
-  const user = lookUpUser(root, spec.user === '' ? config.User : spec.user, spec.user === '' ? hostConfig.GroupAdd ?? [] : [])
+  const user = lookUpUser(
+    root,
+    spec.user === '' ? config.User : spec.user,
+    spec.user === '' ? (hostConfig.GroupAdd ?? []) : [],
+  )
   const privileged = spec.privileged || hostConfig.Privileged
-  const capabilities = capabilitiesOf({ add: hostConfig.CapAdd, drop: hostConfig.CapDrop, privileged })
+  const capabilities = capabilitiesOf({
+    add: hostConfig.CapAdd,
+    drop: hostConfig.CapDrop,
+    privileged,
+  })
   const cwd = spec.workingDir === '' ? config.WorkingDir : spec.workingDir
   const [height = 0, width = 0] = exec.consoleSize ?? []
   return {
@@ -75,7 +86,10 @@ export interface RunningExec {
  * @param stdin whether to make a FIFO for input
  */
 export async function launchExec(
-  context: Context, container: Container, exec: Exec, joined: () => Promise<void>,
+  context: Context,
+  container: Container,
+  exec: Exec,
+  joined: () => Promise<void>,
 ): Promise<RunningExec> {
   const { tasks } = context.containerd
   const { io } = containerPaths(context.config, container.id)
@@ -90,13 +104,24 @@ export async function launchExec(
   let made = false
   try {
     await context.keeper.openStdio({
-      streamId: exec.id, fifoStdin: fifos.stdin, fifoStdout: fifos.stdout, fifoStderr: fifos.stderr,
-      tty: exec.spec.tty, logPath: '', logMaxBytes: 0, logMaxFiles: 1, logAttributes: {},
+      streamId: exec.id,
+      fifoStdin: fifos.stdin,
+      fifoStdout: fifos.stdout,
+      fifoStderr: fifos.stderr,
+      tty: exec.spec.tty,
+      logPath: '',
+      logMaxBytes: 0,
+      logMaxFiles: 1,
+      logAttributes: {},
     })
     await joined()
     await tasks.exec({
-      ...request, stdin: fifos.stdin, stdout: fifos.stdout, stderr: fifos.stderr,
-      terminal: exec.spec.tty, spec: anyOci('Process', processOf(context, container, exec)),
+      ...request,
+      stdin: fifos.stdin,
+      stdout: fifos.stdout,
+      stderr: fifos.stderr,
+      terminal: exec.spec.tty,
+      spec: anyOci('Process', processOf(context, container, exec)),
     })
     made = true
     const { pid } = await tasks.start(request)
@@ -113,7 +138,10 @@ export async function launchExec(
 }
 
 async function follow(
-  context: Context, container: Container, exec: Exec, close: () => Promise<void>,
+  context: Context,
+  container: Container,
+  exec: Exec,
+  close: () => Promise<void>,
 ): Promise<void> {
   const request = { containerId: container.id, execId: exec.id }
   const code = await untilExit(context, container, exec)
@@ -133,7 +161,9 @@ async function untilExit(context: Context, container: Container, exec: Exec): Pr
   for (;;) {
     try {
       const answer = await context.containerd.tasks.wait(
-        { containerId: container.id, execId: exec.id }, { signal: context.closing })
+        { containerId: container.id, execId: exec.id },
+        { signal: context.closing },
+      )
       return answer.exitStatus
     } catch (error) {
       const over = isNotFound(error) || !hasProcess(container.record.state.status)
@@ -151,13 +181,20 @@ interface ProbeLimits {
 
 /** One run of a health check's command, with its first output. */
 export async function runProbe(
-  context: Context, container: Container, command: readonly string[], limits: ProbeLimits,
+  context: Context,
+  container: Container,
+  command: readonly string[],
+  limits: ProbeLimits,
 ): Promise<{ readonly exitCode: number; readonly output: string }> {
   const exec = newExec(container.id, command)
   const chunks: Buffer[] = []
   let reading: Promise<void> = Promise.resolve()
   const collect = async () => {
-    const attachment = await context.keeper.attach(exec.id, { stdin: false, stdout: true, stderr: true })
+    const attachment = await context.keeper.attach(exec.id, {
+      stdin: false,
+      stdout: true,
+      stderr: true,
+    })
     reading = (async () => {
       let bytes = 0
       for await (const { data } of attachment.output) {
@@ -169,13 +206,16 @@ export async function runProbe(
   try {
     const running = await launchExec(context, container, exec, collect)
     const timer = new AbortController()
-    const late = sleep(limits.timeoutMs, true, { signal: timer.signal, ref: false }).catch(() => false)
+    const late = sleep(limits.timeoutMs, true, { signal: timer.signal, ref: false }).catch(
+      () => false,
+    )
     const timedOut = await Promise.race([running.ended.then(() => false), late])
     timer.abort()
     if (timedOut) {
       const seconds = limits.timeoutMs / 1000
-      await context.containerd.tasks.kill(
-        { containerId: container.id, execId: exec.id, signal: SIGKILL, all: false }).catch(told)
+      await context.containerd.tasks
+        .kill({ containerId: container.id, execId: exec.id, signal: SIGKILL, all: false })
+        .catch(told)
       return { exitCode: -1, output: `Health check exceeded timeout (${seconds}s)` }
     }
     await reading.catch(told)
@@ -191,9 +231,22 @@ export function newExec(containerId: string, command: readonly string[]): Exec {
     id: newId(),
     containerId,
     spec: {
-      command, tty: false, attachStdin: false, attachStdout: true, attachStderr: true, detachKeys: '',
-      env: [], workingDir: '', user: '', privileged: false,
+      command,
+      tty: false,
+      attachStdin: false,
+      attachStdout: true,
+      attachStderr: true,
+      detachKeys: '',
+      env: [],
+      workingDir: '',
+      user: '',
+      privileged: false,
     },
-    running: false, started: false, pid: 0, exitCode: null, canRemove: false, consoleSize: undefined,
+    running: false,
+    started: false,
+    pid: 0,
+    exitCode: null,
+    canRemove: false,
+    consoleSize: undefined,
   }
 }

@@ -19,8 +19,15 @@ export function createExec(context: Context, container: Container, spec: ExecSpe
   if (spec.command.length === 0) throw new Refusal('invalid', 'No exec command specified')
   parseDetachKeys(spec.detachKeys)
   const exec: Exec = {
-    id: newId(), containerId: container.id, spec, running: false, started: false, pid: 0,
-    exitCode: null, canRemove: false, consoleSize: undefined,
+    id: newId(),
+    containerId: container.id,
+    spec,
+    running: false,
+    started: false,
+    pid: 0,
+    exitCode: null,
+    canRemove: false,
+    consoleSize: undefined,
   }
   forgetOldest(container)
   container.live.execs.set(exec.id, exec)
@@ -66,7 +73,9 @@ export interface ExecStart {
 
 /** Starts it, and serves the client until it has ended. */
 export async function startExec(
-  context: Context, { exec, container }: FoundExec, { client, consoleSize }: ExecStart,
+  context: Context,
+  { exec, container }: FoundExec,
+  { client, consoleSize }: ExecStart,
 ): Promise<void> {
   exec.consoleSize = consoleSize
   const { spec } = exec
@@ -74,7 +83,9 @@ export async function startExec(
   const joined = async () => {
     if (client === undefined) return
     attachment = await context.keeper.attach(exec.id, {
-      stdin: spec.attachStdin, stdout: spec.attachStdout, stderr: spec.attachStderr,
+      stdin: spec.attachStdin,
+      stdout: spec.attachStdout,
+      stderr: spec.attachStderr,
     })
   }
   const command = spec.command.join(' ')
@@ -87,7 +98,10 @@ export async function startExec(
     throw error
   }
   const ended = running.ended.then(() => {
-    context.registry.tell(container, 'exec_die', { execID: exec.id, exitCode: String(exec.exitCode ?? 0) })
+    context.registry.tell(container, 'exec_die', {
+      execID: exec.id,
+      exitCode: String(exec.exitCode ?? 0),
+    })
     setTimeout(() => container.live.execs.delete(exec.id), endedKeptMs).unref()
   })
   if (attachment === undefined || client === undefined) {
@@ -100,7 +114,10 @@ export async function startExec(
 }
 
 async function serveExec(
-  context: Context, { exec, container }: FoundExec, attachment: Attachment, client: Duplex,
+  context: Context,
+  { exec, container }: FoundExec,
+  attachment: Attachment,
+  client: Duplex,
   ended: Promise<void>,
 ): Promise<void> {
   const { spec } = exec
@@ -119,7 +136,10 @@ async function serveExec(
 }
 
 export async function resizeExec(
-  context: Context, { exec, container }: FoundExec, height: number, width: number,
+  context: Context,
+  { exec, container }: FoundExec,
+  height: number,
+  width: number,
 ): Promise<void> {
   if (!exec.running) {
     // Resizes may come before the process is there: the size is what it starts with.
@@ -131,7 +151,11 @@ export async function resizeExec(
 
 /** Fine when the process has gone meanwhile. */
 export async function resize(
-  context: Context, container: Container, execId: string, height: number, width: number,
+  context: Context,
+  container: Container,
+  execId: string,
+  height: number,
+  width: number,
 ): Promise<void> {
   try {
     await context.containerd.tasks.resizePty({ containerId: container.id, execId, height, width })
@@ -164,7 +188,10 @@ export function inspectExec({ exec, container }: FoundExec): object {
     OpenStdout: spec.attachStdout,
     CanRemove: exec.canRemove,
     ContainerID: container.id,
-    DetachKeys: spec.detachKeys === '' ? '' : Buffer.from(parseDetachKeys(spec.detachKeys)).toString('base64'),
+    DetachKeys:
+      spec.detachKeys === ''
+        ? ''
+        : Buffer.from(parseDetachKeys(spec.detachKeys)).toString('base64'),
     Pid: exec.pid,
   }
 }

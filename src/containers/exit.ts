@@ -2,8 +2,8 @@
  * The end of a container: noticed, cleaned up after, told, and followed by a restart or a
  * removal where that is wanted.
  *
- * Order: output drained → network closed (its disconnect events) → stop → die → waiters → restart
- * or removal. An error of the Wait call is never an exit: it is asked again.
+ * Order: output drained → network closed (its disconnect events) → stop → die → waiters →
+ * restart or removal. An error of the Wait call is never an exit: it is asked again.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { log } from '../base/log.ts'
@@ -36,7 +36,10 @@ export function watchExit(context: Context, container: Container): void {
     })
   }
   watch().catch((error: unknown) => {
-    log.error('the exit of a container could not be handled', { id: container.id, error: messageOf(error) })
+    log.error('the exit of a container could not be handled', {
+      id: container.id,
+      error: messageOf(error),
+    })
   })
 }
 
@@ -47,7 +50,9 @@ async function untilExit(context: Context, id: string): Promise<Ended | undefine
   while (!context.closing.aborted) {
     try {
       const request = { containerId: id, execId: '' }
-      const { exitStatus, exitedAt } = await context.containerd.tasks.wait(request, { signal: context.closing })
+      const { exitStatus, exitedAt } = await context.containerd.tasks.wait(request, {
+        signal: context.closing,
+      })
       return { code: exitStatus, at: timeOf(exitedAt) }
     } catch (error) {
       if (isNotFound(error)) return { code: lostExitCode, at: now() }
@@ -70,7 +75,11 @@ export const timeOf = (stamp: Stamp | undefined): string =>
     : formatTime(stamp.seconds * 1_000_000_000n + BigInt(stamp.nanos))
 
 /** Runs inside the container's queue. */
-export async function handleExit(context: Context, container: Container, ended: Ended): Promise<void> {
+export async function handleExit(
+  context: Context,
+  container: Container,
+  ended: Ended,
+): Promise<void> {
   const { record, live } = container
   if (!hasProcess(record.state.status)) return
   const exit: Exit = { ...ended, oomKilled: live.oomKilled }
@@ -79,19 +88,26 @@ export async function handleExit(context: Context, container: Container, ended: 
   const ranMs = Math.max(0, epochMs(exit.at) - epochMs(record.state.startedAt))
   if (live.stopping === 'stop') context.registry.tell(container, 'stop')
   context.registry.tell(container, 'die', {
-    exitCode: String(exit.code), execDuration: String(Math.floor(ranMs / 1000)),
+    exitCode: String(exit.code),
+    execDuration: String(Math.floor(ranMs / 1000)),
   })
   context.registry.wake(container, ['not-running', 'next-exit'])
   if (restarting) {
     scheduleRestart(context, container, ranMs)
-  } else if (container.record.hostConfig.AutoRemove && !live.restartAsked && !context.closing.aborted) {
+  } else if (
+    container.record.hostConfig.AutoRemove &&
+    !live.restartAsked &&
+    !context.closing.aborted
+  ) {
     await context.afterExit.autoRemove(container)
   }
 }
 
 /** Takes down what the run had, and stores the outcome. */
 async function settle(
-  context: Context, container: Container, exit: Exit,
+  context: Context,
+  container: Container,
+  exit: Exit,
 ): Promise<{ readonly restarting: boolean }> {
   const { id, record, live } = container
   await attempt('drain its output', id, () => context.keeper.drainStdio(id, drainTimeoutMs))

@@ -5,7 +5,11 @@ import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 import { packTree, sendTar } from './tree.ts'
 
-export async function exportContainer(context: Context, container: Container, sink: Writable): Promise<void> {
+export async function exportContainer(
+  context: Context,
+  container: Container,
+  sink: Writable,
+): Promise<void> {
   // Our own mount, not /proc/PID/root: volumes and /proc are no part of it.
   const rootfs = await holdRootfs(context, container)
   try {

@@ -15,10 +15,14 @@ import { now } from './time.ts'
 const resultsMax = 5
 const outputBytesMax = 4096
 const defaults = { intervalMs: 30_000, timeoutMs: 30_000, startIntervalMs: 5_000, retries: 3 }
-const ms = (nanoseconds: number, otherwise: number) => (nanoseconds > 0 ? nanoseconds / 1e6 : otherwise)
+const ms = (nanoseconds: number, otherwise: number) =>
+  nanoseconds > 0 ? nanoseconds / 1e6 : otherwise
 
 /** The command of a check; undefined when there is none. */
-function commandOf(health: HealthConfig | null, shell: readonly string[] | null): readonly string[] | undefined {
+function commandOf(
+  health: HealthConfig | null,
+  shell: readonly string[] | null,
+): readonly string[] | undefined {
   const [kind, ...rest] = health?.Test ?? []
   if (kind === 'CMD') return rest.length > 0 ? rest : undefined
   if (kind === 'CMD-SHELL') return [...(shell ?? ['/bin/sh', '-c']), rest.join(' ')]
@@ -40,20 +44,27 @@ function begin(context: Context, container: Container, status: Health['status'])
   const command = commandOf(Healthcheck, Shell)
   if (command === undefined || Healthcheck === null) return
   const health: Health = {
-    status, failingStreak: 0, log: [], timer: undefined, abort: new AbortController(),
+    status,
+    failingStreak: 0,
+    log: [],
+    timer: undefined,
+    abort: new AbortController(),
   }
   container.live.health = health
   const startedMs = Date.now()
   const next = () => {
     if (health.abort.signal.aborted || context.closing.aborted) return
-    const inStart = Date.now() - startedMs < ms(Healthcheck.StartPeriod, 0) && health.status === 'starting'
+    const inStart =
+      Date.now() - startedMs < ms(Healthcheck.StartPeriod, 0) && health.status === 'starting'
     const delayMs = inStart
       ? ms(Healthcheck.StartInterval, defaults.startIntervalMs)
       : ms(Healthcheck.Interval, defaults.intervalMs)
     health.timer = setTimeout(() => {
-      check(context, container, health, command, inStart).catch((error: unknown) => {
-        log.warn('a health check failed to run', { id: container.id, error: messageOf(error) })
-      }).finally(next)
+      check(context, container, health, command, inStart)
+        .catch((error: unknown) => {
+          log.warn('a health check failed to run', { id: container.id, error: messageOf(error) })
+        })
+        .finally(next)
     }, delayMs)
     health.timer.unref()
   }
@@ -61,13 +72,21 @@ function begin(context: Context, container: Container, status: Health['status'])
 }
 
 async function check(
-  context: Context, container: Container, health: Health, command: readonly string[], inStart: boolean,
+  context: Context,
+  container: Container,
+  health: Health,
+  command: readonly string[],
+  inStart: boolean,
 ): Promise<void> {
-  if (!hasProcess(container.record.state.status) || container.record.state.status === 'paused') return
+  if (!hasProcess(container.record.state.status) || container.record.state.status === 'paused')
+    return
   const config = container.record.config.Healthcheck
   const timeoutMs = ms(config?.Timeout ?? 0, defaults.timeoutMs)
   const Start = now()
-  const { exitCode, output } = await runProbe(context, container, command, { timeoutMs, outputBytesMax })
+  const { exitCode, output } = await runProbe(context, container, command, {
+    timeoutMs,
+    outputBytesMax,
+  })
   if (health.abort.signal.aborted) return
   const probe = { Start, End: now(), ExitCode: exitCode, Output: output }
   health.log = [...health.log, probe].slice(-resultsMax)
@@ -94,7 +113,9 @@ export function stopHealth(container: Container): void {
 
 export function healthStatus({ live, record }: Container): 'none' | Health['status'] {
   if (live.health !== undefined) return live.health.status
-  return commandOf(record.config.Healthcheck, record.config.Shell) === undefined ? 'none' : 'starting'
+  return commandOf(record.config.Healthcheck, record.config.Shell) === undefined
+    ? 'none'
+    : 'starting'
 }
 
 /** State.Health; undefined without a check. */

@@ -19,7 +19,9 @@ export interface InspectOptions {
 }
 
 export async function inspectContainer(
-  context: Context, container: Container, options: InspectOptions,
+  context: Context,
+  container: Container,
+  options: InspectOptions,
 ): Promise<object> {
   const { record } = container
   const { config, hostConfig } = record
@@ -96,7 +98,8 @@ export function mountView(point: MountPoint): object {
 
 /** Bytes that the container wrote, and with its image's. */
 export async function sizesOf(
-  context: Context, container: Container,
+  context: Context,
+  container: Container,
 ): Promise<{ readonly SizeRw: number; readonly SizeRootFs: number }> {
   const usage = await context.containerd.snapshots.usage({ snapshotter, key: container.id })
   const own = Number(usage.size)

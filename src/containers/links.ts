@@ -22,8 +22,10 @@ export function legacyLinks(context: Context, record: ContainerRecord): readonly
     const { name, alias } = parseLink(text)
     const child = context.registry.find(name).record
     if (!hasProcess(child.state.status)) {
-      throw new Refusal('internal',
-        `Cannot link to a non running container: /${child.name} AS /${record.name}/${alias}`)
+      throw new Refusal(
+        'internal',
+        `Cannot link to a non running container: /${child.name} AS /${record.name}/${alias}`,
+      )
     }
     if (!('bridge' in child.networks)) {
       throw new Refusal('internal', `container ${child.id} not attached to default bridge network`)
@@ -43,7 +45,9 @@ export function linkEnvironment(context: Context, record: ContainerRecord): read
   return (record.hostConfig.Links ?? []).flatMap((text) => {
     const { name, alias } = parseLink(text)
     const child = context.registry.find(name).record
-    const endpoint = context.networks.sandbox(child.id)?.endpoints.find((e) => e.networkName === 'bridge')
+    const endpoint = context.networks
+      .sandbox(child.id)
+      ?.endpoints.find((e) => e.networkName === 'bridge')
     const address = endpoint?.ipv4.split('/')[0] ?? ''
     const prefix = alias.replace(/-/g, '_').toUpperCase()
     return [
@@ -61,7 +65,11 @@ interface ExposedPort {
   readonly protocol: string
 }
 
-function portVariables(prefix: string, address: string, exposed: readonly string[]): readonly string[] {
+function portVariables(
+  prefix: string,
+  address: string,
+  exposed: readonly string[],
+): readonly string[] {
   const ports: ExposedPort[] = exposed
     .map((key) => ({ port: Number.parseInt(key, 10), protocol: key.split('/')[1] ?? 'tcp' }))
     .sort((a, b) => Number(a.protocol !== 'tcp') - Number(b.protocol !== 'tcp') || a.port - b.port)
@@ -90,7 +98,8 @@ function contiguous(ports: readonly ExposedPort[]): readonly (readonly ExposedPo
   for (const port of ports) {
     const last = runs.at(-1)
     const before = last?.at(-1)
-    if (last !== undefined && before?.protocol === port.protocol && before.port + 1 === port.port) last.push(port)
+    if (last !== undefined && before?.protocol === port.protocol && before.port + 1 === port.port)
+      last.push(port)
     else runs.push([port])
   }
   return runs

@@ -22,15 +22,35 @@ export interface ListOptions {
 }
 
 const filterNames = new Set([
-  'ancestor', 'before', 'exited', 'expose', 'health', 'id', 'isolation', 'is-task', 'label', 'name',
-  'network', 'publish', 'since', 'status', 'volume',
+  'ancestor',
+  'before',
+  'exited',
+  'expose',
+  'health',
+  'id',
+  'isolation',
+  'is-task',
+  'label',
+  'name',
+  'network',
+  'publish',
+  'since',
+  'status',
+  'volume',
 ])
 
-export async function listContainers(context: Context, options: ListOptions): Promise<readonly object[]> {
+export async function listContainers(
+  context: Context,
+  options: ListOptions,
+): Promise<readonly object[]> {
   const passes = matcher(context, options.filters)
-  const shown = options.all || options.limit > 0 || options.filters.has('status') ||
+  const shown =
+    options.all ||
+    options.limit > 0 ||
+    options.filters.has('status') ||
     options.filters.has('exited')
-  const found = context.registry.all()
+  const found = context.registry
+    .all()
     .filter((container) => (shown || isRunning(container.record.state.status)) && passes(container))
     .sort((a, b) => (a.record.created < b.record.created ? 1 : -1))
   const limited = options.limit > 0 ? found.slice(0, options.limit) : found
@@ -38,7 +58,9 @@ export async function listContainers(context: Context, options: ListOptions): Pr
 }
 
 async function summary(
-  context: Context, container: Container, { size, apiVersion }: ListOptions,
+  context: Context,
+  container: Container,
+  { size, apiVersion }: ListOptions,
 ): Promise<object> {
   const { record } = container
   const sizes = size ? await sizesOf(context, container) : {}
@@ -75,7 +97,9 @@ function namesOf(context: Context, { record }: Container): readonly string[] {
 /** What was asked for; the id when that name means another image by now. */
 function shownImage(context: Context, { record }: Container): string {
   try {
-    return context.images.find(record.config.Image).id === record.imageId ? record.config.Image : record.imageId
+    return context.images.find(record.config.Image).id === record.imageId
+      ? record.config.Image
+      : record.imageId
   } catch (error) {
     if (error instanceof Refusal) return record.config.Image
     throw error
@@ -124,13 +148,17 @@ export function matcher(context: Context, filters: Filters): (container: Contain
 type Test = (container: Container) => boolean
 
 function test(context: Context, name: string, values: readonly string[]): Test {
-  const any = (passes: (value: string, container: Container) => boolean): Test =>
-    (container) => values.some((value) => passes(value, container))
+  const any =
+    (passes: (value: string, container: Container) => boolean): Test =>
+    (container) =>
+      values.some((value) => passes(value, container))
   switch (name) {
     case 'id':
       return any((value, { id }) => id.startsWith(value) || matches(value, id))
     case 'name':
-      return any((value, { record }) => matches(value, record.name) || matches(value, `/${record.name}`))
+      return any(
+        (value, { record }) => matches(value, record.name) || matches(value, `/${record.name}`),
+      )
     case 'label':
       return ({ record }) => values.every((value) => hasLabel(record.config.Labels ?? {}, value))
     case 'status':
@@ -143,11 +171,19 @@ function test(context: Context, name: string, values: readonly string[]): Test {
     case 'ancestor':
       return ancestorTest(context, values)
     case 'network':
-      return any((value, { record }) => Object.entries(record.networks).some(([network, settings]) =>
-        network === value || (settings.NetworkID !== '' && settings.NetworkID.startsWith(value))))
+      return any((value, { record }) =>
+        Object.entries(record.networks).some(
+          ([network, settings]) =>
+            network === value ||
+            (settings.NetworkID !== '' && settings.NetworkID.startsWith(value)),
+        ),
+      )
     case 'volume':
       return any((value, { record }) =>
-        record.mounts.some((point) => [point.Name, point.Destination, point.Source].includes(value)))
+        record.mounts.some((point) =>
+          [point.Name, point.Destination, point.Source].includes(value),
+        ),
+      )
     case 'publish':
     case 'expose':
       return portTest(context, name, values)
@@ -195,8 +231,10 @@ function exitedTest(values: readonly string[]): Test {
 
 function timeTest(context: Context, name: string, values: readonly string[]): Test {
   const moments = values.map((value) => context.registry.find(value).record.created)
-  return ({ record }) => moments.some((moment) =>
-    name === 'before' ? record.created < moment : record.created > moment)
+  return ({ record }) =>
+    moments.some((moment) =>
+      name === 'before' ? record.created < moment : record.created > moment,
+    )
 }
 
 function ancestorTest(context: Context, values: readonly string[]): Test {
@@ -217,13 +255,21 @@ function portTest(context: Context, name: 'publish' | 'expose', values: readonly
     if (key === undefined) throw new Refusal('invalid', `invalid filter '${name}=${value}'`)
     return key
   })
-  return (container) => wanted.some(({ first, last, protocol }) => {
-    const inRange = (port: number | undefined) => port !== undefined && port >= first && port <= last
-    return portSummaries(context, container).some((port) =>
-      port.Type === protocol && inRange(name === 'publish' ? port.PublicPort : port.PrivatePort)) ||
-      (name === 'expose' && Object.keys(container.record.config.ExposedPorts ?? {}).some((key) => {
-        const exposed = parsePortKey(key)
-        return exposed !== undefined && exposed.protocol === protocol && inRange(exposed.first)
-      }))
-  })
+  return (container) =>
+    wanted.some(({ first, last, protocol }) => {
+      const inRange = (port: number | undefined) =>
+        port !== undefined && port >= first && port <= last
+      return (
+        portSummaries(context, container).some(
+          (port) =>
+            port.Type === protocol &&
+            inRange(name === 'publish' ? port.PublicPort : port.PrivatePort),
+        ) ||
+        (name === 'expose' &&
+          Object.keys(container.record.config.ExposedPorts ?? {}).some((key) => {
+            const exposed = parsePortKey(key)
+            return exposed !== undefined && exposed.protocol === protocol && inRange(exposed.first)
+          }))
+      )
+    })
 }

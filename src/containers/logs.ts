@@ -46,7 +46,10 @@ export function checkLogs(container: Container, request: LogRequest): void {
 
 /** Writes the log to the client. Does not end the client's stream. */
 export async function streamLogs(
-  context: Context, container: Container, request: LogRequest, client: Writable,
+  context: Context,
+  container: Container,
+  request: LogRequest,
+  client: Writable,
 ): Promise<void> {
   const path = containerPaths(context.config, container.id).log
   const maxFiles = Number(container.record.hostConfig.LogConfig.Config?.['max-file'] ?? 1)
@@ -56,10 +59,11 @@ export async function streamLogs(
     // Before the old part is read, so that nothing falls between the two.
     if (request.follow) follower = new Follower(path)
     for (const line of oldLines(path, maxFiles, request, follower)) {
-      if (await send(line) !== 'sent') return
+      if ((await send(line)) !== 'sent') return
     }
     while (follower !== undefined && !client.destroyed) {
-      const live = hasProcess(container.record.state.status) || container.record.state.status === 'restarting'
+      const live =
+        hasProcess(container.record.state.status) || container.record.state.status === 'restarting'
       for (const entry of follower.read()) {
         const outcome = await send(entry)
         if (outcome !== 'sent') return
@@ -73,7 +77,10 @@ export async function streamLogs(
 }
 
 async function sendEntry(
-  entry: LogEntry, request: LogRequest, tty: boolean, client: Writable,
+  entry: LogEntry,
+  request: LogRequest,
+  tty: boolean,
+  client: Writable,
 ): Promise<'sent' | 'gone' | 'past'> {
   if (!request[entry.stream]) return 'sent'
   const time = parseLogTime(entry.time) ?? 0n
@@ -82,7 +89,7 @@ async function sendEntry(
   const details = request.details ? `${detailsOf(entry)} ` : ''
   const stamp = request.timestamps ? `${paddedTime(time)} ` : ''
   const data = Buffer.from(`${stamp}${details}${entry.log}`)
-  return await writeTo(client, tty ? data : frame(entry.stream, data)) ? 'sent' : 'gone'
+  return (await writeTo(client, tty ? data : frame(entry.stream, data))) ? 'sent' : 'gone'
 }
 
 /** Nine decimals, as `docker logs -t` prints them: columns stay columns. */
@@ -101,7 +108,10 @@ function detailsOf(entry: LogEntry): string {
 
 /** What is in the files now; with `tail`, only the last entries that the request wants. */
 function* oldLines(
-  path: string, maxFiles: number, request: LogRequest, follower: Follower | undefined,
+  path: string,
+  maxFiles: number,
+  request: LogRequest,
+  follower: Follower | undefined,
 ): Generator<LogEntry> {
   const files = logPaths(path, maxFiles).filter((file) => file !== path)
   const readers = [...files.map((file) => new LogFile(file)), follower?.file ?? new LogFile(path)]
@@ -203,7 +213,7 @@ class Follower {
     yield* this.#file.entries()
   }
 
-  /** Until the folder changed, the container ended, the client left, or it is time to look again. */
+  /** Until the folder changed, the container ended, the client left, or it is time to look. */
   async change(container: Container, context: Context, client: Writable): Promise<void> {
     const exited = context.registry.wait(container, 'next-exit')
     const timer = setTimeout(() => this.#changed.resolve(), lookAgainMs)

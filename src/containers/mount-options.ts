@@ -29,16 +29,23 @@ export function parseBind(text: string): BindSpec {
   const destination = cleanDestination(second ?? first)
   const kind = isAbsolute(source) ? 'bind' : 'volume'
   if (!isAbsolute(destination)) {
-    throw wrong(`invalid mount config for type "${kind}": invalid mount path: '${destination}' mount path must be absolute`)
+    throw wrong(
+      `invalid mount config for type "${kind}": invalid mount path: '${destination}' ` +
+        'mount path must be absolute',
+    )
   }
   if (destination === '/') {
-    throw wrong(`invalid mount config for type "${kind}": invalid specification: destination can't be '/'`)
+    throw wrong(
+      `invalid mount config for type "${kind}": invalid specification: destination can't be '/'`,
+    )
   }
   const options = mode === '' ? [] : mode.split(',')
   for (const option of options) {
-    if (!propagations.has(option) && !otherModes.has(option)) throw new Refusal('invalid', `invalid mode: ${mode}`)
+    if (!propagations.has(option) && !otherModes.has(option))
+      throw new Refusal('invalid', `invalid mode: ${mode}`)
   }
-  if (options.includes('ro') && options.includes('rw')) throw new Refusal('invalid', `invalid mode: ${mode}`)
+  if (options.includes('ro') && options.includes('rw'))
+    throw new Refusal('invalid', `invalid mode: ${mode}`)
   return {
     source,
     destination,
@@ -56,14 +63,34 @@ export function cleanDestination(path: string): string {
 }
 
 const opposites: Readonly<Record<string, string>> = {
-  exec: 'noexec', noexec: 'exec', suid: 'nosuid', nosuid: 'suid', dev: 'nodev', nodev: 'dev',
-  ro: 'rw', rw: 'ro',
+  exec: 'noexec',
+  noexec: 'exec',
+  suid: 'nosuid',
+  nosuid: 'suid',
+  dev: 'nodev',
+  nodev: 'dev',
+  ro: 'rw',
+  rw: 'ro',
 }
 const tmpfsValues = /^(size|mode|uid|gid|nr_inodes|nr_blocks|mpol)=/
 const tmpfsFlags = new Set([
-  ...Object.keys(opposites), 'sync', 'async', 'dirsync', 'atime', 'noatime', 'diratime',
-  'nodiratime', 'relatime', 'norelatime', 'strictatime', 'nostrictatime', 'remount', 'mand',
-  'nomand', 'defaults', ...propagations,
+  ...Object.keys(opposites),
+  'sync',
+  'async',
+  'dirsync',
+  'atime',
+  'noatime',
+  'diratime',
+  'nodiratime',
+  'relatime',
+  'norelatime',
+  'strictatime',
+  'nostrictatime',
+  'remount',
+  'mand',
+  'nomand',
+  'defaults',
+  ...propagations,
 ])
 
 /** Docker's defaults with the user's options over them; refuses unknown ones. */

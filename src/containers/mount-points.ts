@@ -12,13 +12,27 @@ import type { MountPoint } from './record.ts'
 import type { Context } from './rooms.ts'
 
 const blank: MountPoint = {
-  Type: '', Name: '', Source: '', Destination: '', Driver: '', Mode: '', RW: true, Propagation: '',
-  anonymous: false, copyUp: false, subpath: '', options: null, createSource: false,
+  Type: '',
+  Name: '',
+  Source: '',
+  Destination: '',
+  Driver: '',
+  Mode: '',
+  RW: true,
+  Propagation: '',
+  anonymous: false,
+  copyUp: false,
+  subpath: '',
+  options: null,
+  createSource: false,
 }
 
 /** Collects them; a volume that was made stays when a later one is refused (as the engine's do). */
 export async function mountPoints(
-  context: Context, config: Config, hostConfig: HostConfig, id: string,
+  context: Context,
+  config: Config,
+  hostConfig: HostConfig,
+  id: string,
 ): Promise<readonly MountPoint[]> {
   const points = new Map<string, MountPoint>()
   for (const point of volumesFrom(context, hostConfig)) points.set(point.Destination, point)
@@ -64,23 +78,50 @@ function volumesFrom(context: Context, hostConfig: HostConfig): readonly MountPo
     if (!['', 'ro', 'rw', 'z', 'Z'].includes(mode)) {
       throw new Refusal('invalid', `invalid mode for volumes-from: ${mode}`)
     }
-    return context.registry.find(name).record.mounts.map((point) => ({
-      ...point, copyUp: false, RW: point.RW && mode !== 'ro', anonymous: false,
+    return donorMounts(context, name).map((point) => ({
+      ...point,
+      copyUp: false,
+      RW: point.RW && mode !== 'ro',
+      anonymous: false,
     }))
   })
 }
 
+function donorMounts(context: Context, name: string): readonly MountPoint[] {
+  try {
+    return context.registry.find(name).record.mounts
+  } catch (error) {
+    // Not 404: to clients that would mean a missing image, and they would pull it.
+    throw new Refusal('invalid', messageOf(error), { cause: error })
+  }
+}
+
 async function bindPoint(
-  context: Context, text: string, driver: string, id: string,
+  context: Context,
+  text: string,
+  driver: string,
+  id: string,
 ): Promise<MountPoint> {
   const spec = parseBind(text)
   const common = { ...blank, Destination: spec.destination, RW: !spec.readOnly }
   if (isAbsolute(spec.source)) {
     const Propagation = spec.propagation === '' ? 'rprivate' : spec.propagation
-    return { ...common, Type: 'bind', Source: cleanDestination(spec.source), Mode: spec.mode, Propagation, createSource: true }
+    return {
+      ...common,
+      Type: 'bind',
+      Source: cleanDestination(spec.source),
+      Mode: spec.mode,
+      Propagation,
+      createSource: true,
+    }
   }
   if (spec.source === '') return anonymousPoint(context, spec.destination, driver, id)
-  const volume = await context.volumes.create({ name: spec.source, driver, options: {}, labels: {} })
+  const volume = await context.volumes.create({
+    name: spec.source,
+    driver,
+    options: {},
+    labels: {},
+  })
   return {
     ...common,
     Type: 'volume',
@@ -93,18 +134,37 @@ async function bindPoint(
 }
 
 async function anonymousPoint(
-  context: Context, destination: string, driver: string, id: string,
+  context: Context,
+  destination: string,
+  driver: string,
+  id: string,
 ): Promise<MountPoint> {
   if (!isAbsolute(destination)) {
-    throw new Refusal('invalid', `invalid volume specification: '${destination}': invalid mount ` +
-      `config for type "volume": invalid mount path: '${destination}' mount path must be absolute`)
+    throw new Refusal(
+      'invalid',
+      `invalid volume specification: '${destination}': invalid mount ` +
+        `config for type "volume": invalid mount path: '${destination}' mount path must be ` +
+        'absolute',
+    )
   }
   const name = randomBytes(32).toString('hex')
   const labels = { 'com.docker.volume.anonymous': '' }
-  const volume = await context.volumes.create({ name, driver, options: {}, labels, containerId: id })
+  const volume = await context.volumes.create({
+    name,
+    driver,
+    options: {},
+    labels,
+    containerId: id,
+  })
   return {
-    ...blank, Type: 'volume', Name: volume.name, Source: volume.mountpoint,
-    Destination: destination, Driver: 'local', anonymous: true, copyUp: true,
+    ...blank,
+    Type: 'volume',
+    Name: volume.name,
+    Source: volume.mountpoint,
+    Destination: destination,
+    Driver: 'local',
+    anonymous: true,
+    copyUp: true,
   }
 }
 
@@ -128,9 +188,11 @@ function checkMountSpec(spec: MountSpec): void {
     if (!isAbsolute(spec.Source)) {
       throw badMount(spec, `invalid mount path: '${spec.Source}' mount path must be absolute`)
     }
-    if (spec.VolumeOptions !== null) throw badMount(spec, 'field VolumeOptions must not be specified')
+    if (spec.VolumeOptions !== null)
+      throw badMount(spec, 'field VolumeOptions must not be specified')
   }
-  if (spec.Type === 'tmpfs' && spec.Source !== '') throw badMount(spec, 'field Source must not be specified')
+  if (spec.Type === 'tmpfs' && spec.Source !== '')
+    throw badMount(spec, 'field Source must not be specified')
   if (spec.Type !== 'bind' && spec.BindOptions !== null) {
     throw badMount(spec, 'field BindOptions must not be specified')
   }
@@ -143,7 +205,9 @@ async function mountPoint(context: Context, spec: MountSpec, id: string): Promis
   if (spec.Type === 'tmpfs') {
     const { SizeBytes = 0, Mode = 0 } = spec.TmpfsOptions ?? {}
     const options = [
-      'noexec', 'nosuid', 'nodev',
+      'noexec',
+      'nosuid',
+      'nodev',
       ...(SizeBytes > 0 ? [`size=${SizeBytes}`] : []),
       ...(Mode > 0 ? [`mode=${Mode.toString(8)}`] : []),
       ...(spec.ReadOnly ? ['ro'] : []),
@@ -194,14 +258,19 @@ export function makeBindSources(points: readonly MountPoint[]): void {
     if (point.Type !== 'bind') continue
     if (statSync(point.Source, { throwIfNoEntry: false }) !== undefined) continue
     if (!point.createSource) {
-      throw new Refusal('invalid',
-        `invalid mount config for type "bind": bind source path does not exist: ${point.Source}`)
+      throw new Refusal(
+        'invalid',
+        `invalid mount config for type "bind": bind source path does not exist: ${point.Source}`,
+      )
     }
     try {
       mkdirSync(point.Source, { recursive: true, mode: 0o755 })
     } catch (error) {
-      throw new Refusal('internal',
-        `error while creating mount source path '${point.Source}': ${messageOf(error)}`, { cause: error })
+      throw new Refusal(
+        'internal',
+        `error while creating mount source path '${point.Source}': ${messageOf(error)}`,
+        { cause: error },
+      )
     }
   }
 }

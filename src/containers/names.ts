@@ -7,23 +7,25 @@ import { randomInt } from 'node:crypto'
 import { Refusal } from '../base/refusal.ts'
 
 const adjectives = (
-  'able amber ample apt avid bold brave bright brisk calm candid clear clever cosmic crisp daring ' +
-  'deft eager early earnest easy elated epic fair fast fearless festive fine fond frank fresh ' +
-  'gallant gentle gifted glad golden grand happy hardy hearty honest hopeful humble ideal inspired ' +
-  'jolly jovial keen kind lively loyal lucid lucky mellow merry mighty modest neat nimble noble ' +
-  'noted patient peaceful plucky polite proud prudent quick quiet quirky rapid ready serene sharp ' +
-  'silent sincere smart smooth snug sober solid steady stoic sunny sure swift tender tidy trusting ' +
-  'upbeat valiant vibrant vivid warm wise witty worthy zealous zen'
+  'able amber ample apt avid bold brave bright brisk calm candid clear clever cosmic crisp ' +
+  'daring deft eager early earnest easy elated epic fair fast fearless festive fine fond ' +
+  'frank fresh gallant gentle gifted glad golden grand happy hardy hearty honest hopeful ' +
+  'humble ideal inspired jolly jovial keen kind lively loyal lucid lucky mellow merry mighty ' +
+  'modest neat nimble noble noted patient peaceful plucky polite proud prudent quick quiet ' +
+  'quirky rapid ready serene sharp silent sincere smart smooth snug sober solid steady stoic ' +
+  'sunny sure swift tender tidy trusting upbeat valiant vibrant vivid warm wise witty worthy ' +
+  'zealous zen'
 ).split(' ')
 
 const surnames = (
-  'agnese amundsen anaximander apian bachmann banks barents behaim bellingshausen bering blaeu ' +
-  'bougainville bowditch brendan bylot cabot cano cassini champlain cheng colom cook cresques dampier ' +
-  'davis dias drake dulcert earhart eratosthenes eriksson fine flinders franklin frobisher gama ' +
-  'gerritsz halley harrison hecataeus henson hipparchus hondius hudson humboldt ibnbattuta idrisi ' +
-  'jansson johnson kremer laperouse lisle magellan marinus mercator moll munster nansen nordenskiold ' +
-  'ortelius piri plancius polo ptolemy pytheas reis ribeiro ritter ross ruysch sanson scott ' +
-  'shackleton speed strabo tasman tupaia vancouver vespucci vesconte visscher waldseemuller wrangel'
+  'agnese amundsen anaximander apian bachmann banks barents behaim bellingshausen bering ' +
+  'blaeu bougainville bowditch brendan bylot cabot cano cassini champlain cheng colom cook ' +
+  'cresques dampier davis dias drake dulcert earhart eratosthenes eriksson fine flinders ' +
+  'franklin frobisher gama gerritsz halley harrison hecataeus henson hipparchus hondius ' +
+  'hudson humboldt ibnbattuta idrisi jansson johnson kremer laperouse lisle magellan marinus ' +
+  'mercator moll munster nansen nordenskiold ortelius piri plancius polo ptolemy pytheas reis ' +
+  'ribeiro ritter ross ruysch sanson scott shackleton speed strabo tasman tupaia vancouver ' +
+  'vespucci vesconte visscher waldseemuller wrangel'
 ).split(' ')
 
 const allowed = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/
@@ -32,8 +34,10 @@ const allowed = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/
 export function checkName(given: string): string {
   const name = given.replace(/^\//, '')
   if (!allowed.test(name)) {
-    throw new Refusal('invalid',
-      `Invalid container name (${given}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`)
+    throw new Refusal(
+      'invalid',
+      `Invalid container name (${given}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
+    )
   }
   return name
 }

@@ -19,7 +19,10 @@ function split(address: string): Address {
 
 /** One entry of NetworkSettings.Networks, all keys present, in Docker's order. */
 function endpointView(
-  container: Container, network: string, settings: EndpointSettings, endpoint: Endpoint | undefined,
+  container: Container,
+  network: string,
+  settings: EndpointSettings,
+  endpoint: Endpoint | undefined,
   apiVersion: number,
 ) {
   const v4 = split(endpoint?.ipv4 ?? '')
@@ -56,7 +59,10 @@ function withoutEmpty(ipam: NonNullable<EndpointSettings['IPAMConfig']>): object
 
 /** On user networks the short id is among them, as older tutorials rely on. */
 function shownAliases(
-  { id, record }: Container, network: string, { Aliases }: EndpointSettings, apiVersion: number,
+  { id, record }: Container,
+  network: string,
+  { Aliases }: EndpointSettings,
+  apiVersion: number,
 ): readonly string[] | null {
   if (!isUserNetwork(network)) return Aliases
   const { Hostname } = record.config
@@ -65,42 +71,62 @@ function shownAliases(
 }
 
 export function endpointViews(
-  context: Context, container: Container, apiVersion: number,
+  context: Context,
+  container: Container,
+  apiVersion: number,
 ): Readonly<Record<string, EndpointView>> {
   const endpoints = context.networks.sandbox(container.id)?.endpoints ?? []
   const names = Object.keys(container.record.networks).sort()
-  return Object.fromEntries(names.flatMap((name) => {
-    const settings = container.record.networks[name]
-    if (settings === undefined) return []
-    const endpoint = endpoints.find((candidate) => candidate.networkName === name)
-    return [[name, endpointView(container, name, settings, endpoint, apiVersion)]]
-  }))
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const settings = container.record.networks[name]
+      if (settings === undefined) return []
+      const endpoint = endpoints.find((candidate) => candidate.networkName === name)
+      return [[name, endpointView(container, name, settings, endpoint, apiVersion)]]
+    }),
+  )
 }
 
 /** `80/tcp` → bindings, null for exposed only; {} for what does not run. */
 export function portsView(
-  context: Context, container: Container,
+  context: Context,
+  container: Container,
 ): Readonly<Record<string, readonly { HostIp: string; HostPort: string }[] | null>> {
   const ports = context.networks.sandbox(container.id)?.ports ?? {}
   const keys = Object.keys(ports).sort(comparePorts)
-  return Object.fromEntries(keys.map((key) => {
-    const bindings = ports[key] ?? null
-    return [key, bindings === null ? null : bindings.map(({ hostIp, hostPort }) => ({
-      HostIp: hostIp, HostPort: hostPort === 0 ? '' : String(hostPort),
-    }))]
-  }))
+  return Object.fromEntries(
+    keys.map((key) => {
+      const bindings = ports[key] ?? null
+      return [
+        key,
+        bindings === null
+          ? null
+          : bindings.map(({ hostIp, hostPort }) => ({
+              HostIp: hostIp,
+              HostPort: hostPort === 0 ? '' : String(hostPort),
+            })),
+      ]
+    }),
+  )
 }
 
 /** Go sorts map keys as text. */
 const comparePorts = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
 
 /** NetworkSettings of inspect: the newer fields and, at every version, the older duplicates. */
-export function networkSettings(context: Context, container: Container, apiVersion: number): object {
+export function networkSettings(
+  context: Context,
+  container: Container,
+  apiVersion: number,
+): object {
   const sandbox = context.networks.sandbox(container.id)
   const networks = endpointViews(context, container, apiVersion)
   const bridge = networks['bridge']
-  const own = sandbox !== undefined && kindOf(container.record) !== 'container' &&
-    kindOf(container.record) !== 'disabled' && hasProcess(container.record.state.status)
+  const own =
+    sandbox !== undefined &&
+    kindOf(container.record) !== 'container' &&
+    kindOf(container.record) !== 'disabled' &&
+    hasProcess(container.record.state.status)
   return {
     Bridge: '',
     SandboxID: own ? sandbox.id : '',
@@ -139,7 +165,12 @@ export function portSummaries(context: Context, container: Container): readonly 
     const base = { PrivatePort: port.first, Type: port.protocol }
     if (bindings === null || bindings.length === 0) summaries.push(base)
     for (const { HostIp, HostPort } of bindings ?? []) {
-      summaries.push({ IP: HostIp, PrivatePort: port.first, PublicPort: Number(HostPort), Type: port.protocol })
+      summaries.push({
+        IP: HostIp,
+        PrivatePort: port.first,
+        PublicPort: Number(HostPort),
+        Type: port.protocol,
+      })
     }
   }
   return summaries

@@ -17,7 +17,8 @@ import type { Context } from './rooms.ts'
 export type ModeKind = 'host' | 'none' | 'disabled' | 'networks' | 'container'
 
 /** NetworkMode with `default` made explicit. */
-export const modeName = (mode: string): string => (mode === '' || mode === 'default' ? 'bridge' : mode)
+export const modeName = (mode: string): string =>
+  mode === '' || mode === 'default' ? 'bridge' : mode
 
 export function modeKind(networkMode: string, disabled = false): ModeKind {
   if (disabled) return 'disabled'
@@ -49,7 +50,9 @@ export function endpointSpec(network: string, settings: EndpointSettings): Endpo
 
 /** The networks of a new container: what was asked for, by name, its own mode's included. */
 export function wantedNetworks(
-  context: Context, networkMode: string, disabled: boolean,
+  context: Context,
+  networkMode: string,
+  disabled: boolean,
   given: Readonly<Record<string, EndpointSettings | null>>,
 ): Readonly<Record<string, EndpointSettings>> {
   const kind = modeKind(networkMode, disabled)
@@ -63,7 +66,10 @@ export function wantedNetworks(
     wanted[own] = endpointSettingsOf({})
   }
   for (const [name, settings] of entries) {
-    wanted[networkName(context, modeName(name))] = { ...(settings ?? endpointSettingsOf({})), NetworkID: '' }
+    wanted[networkName(context, modeName(name))] = {
+      ...(settings ?? endpointSettingsOf({})),
+      NetworkID: '',
+    }
   }
   return wanted
 }
@@ -87,17 +93,22 @@ export function sandboxSpec(context: Context, record: ContainerRecord): SandboxS
       ? { kind, containerId: hostConfig.NetworkMode.slice('container:'.length) }
       : { kind }
   const sysctls = Object.entries(hostConfig.Sysctls ?? {}).filter(([key]) => key.startsWith('net.'))
-  const defaults = kind === 'host' ? [] : [
-    ['net.ipv4.ip_unprivileged_port_start', '0'],
-    ['net.ipv4.ping_group_range', '0 2147483647'],
-  ]
+  const defaults =
+    kind === 'host'
+      ? []
+      : [
+          ['net.ipv4.ip_unprivileged_port_start', '0'],
+          ['net.ipv4.ping_group_range', '0 2147483647'],
+        ]
   return {
     containerId: record.id,
     containerName: record.name,
     hostname: config.Hostname,
     domainname: config.Domainname,
     mode,
-    endpoints: Object.entries(record.networks).map(([name, settings]) => endpointSpec(name, settings)),
+    endpoints: Object.entries(record.networks).map(([name, settings]) =>
+      endpointSpec(name, settings),
+    ),
     publications: kind === 'networks' ? publications(record) : [],
     exposed: Object.keys(config.ExposedPorts ?? {}),
     publishAll: kind === 'networks' && hostConfig.PublishAllPorts,
@@ -154,11 +165,15 @@ export function publications(record: ContainerRecord): readonly PublicationSpec[
     if (port === undefined || protocol === undefined) {
       throw new Refusal('internal', `invalid port specification: ${JSON.stringify(key)}`)
     }
-    const wanted = bindings === null || bindings.length === 0 ? [{ HostIp: '', HostPort: '' }] : bindings
+    const wanted =
+      bindings === null || bindings.length === 0 ? [{ HostIp: '', HostPort: '' }] : bindings
     for (const binding of wanted) {
       const host = parsePortKey(binding.HostPort === '' ? '0' : binding.HostPort)
       if (host === undefined) {
-        throw new Refusal('internal', `invalid port specification: ${JSON.stringify(binding.HostPort)}`)
+        throw new Refusal(
+          'internal',
+          `invalid port specification: ${JSON.stringify(binding.HostPort)}`,
+        )
       }
       for (let offset = 0; offset <= port.last - port.first; offset++) {
         specs.push({
@@ -202,12 +217,18 @@ function checkMixture(record: ContainerRecord): void {
   const names = Object.keys(record.networks)
   if (names.length < 2) return
   if (names.includes('host')) {
-    throw new Refusal('invalid', 'container sharing network namespace with another container or ' +
-      'host cannot be connected to any other network')
+    throw new Refusal(
+      'invalid',
+      'container sharing network namespace with another container or ' +
+        'host cannot be connected to any other network',
+    )
   }
   if (names.includes('none')) {
-    throw new Refusal('invalid', 'container cannot be connected to multiple networks with one of ' +
-      'the networks in private (none) mode')
+    throw new Refusal(
+      'invalid',
+      'container cannot be connected to multiple networks with one of ' +
+        'the networks in private (none) mode',
+    )
   }
 }
 
@@ -218,15 +239,21 @@ export function donorOf(context: Context, container: Container): Container {
   try {
     donor = context.registry.find(wanted)
   } catch (error) {
-    throw new Refusal('internal',
-      `joining network namespace of container: No such container: ${wanted}`, { cause: error })
+    throw new Refusal(
+      'internal',
+      `joining network namespace of container: No such container: ${wanted}`,
+      { cause: error },
+    )
   }
   if (donor.id === container.id) throw new Refusal('internal', 'cannot join own network namespace')
   const { status } = donor.record.state
   if (!hasProcess(status)) {
     const state = status === 'restarting' ? 'restarting' : status
-    throw new Refusal('conflict',
-      `cannot join network namespace of a non running container: container ${donor.record.name} is ${state}`)
+    throw new Refusal(
+      'conflict',
+      'cannot join network namespace of a non running container: ' +
+        `container ${donor.record.name} is ${state}`,
+    )
   }
   return donor
 }

@@ -70,12 +70,20 @@ export interface OciCapabilities {
 export interface OciProcess {
   readonly terminal: boolean
   readonly consoleSize?: { readonly height: number; readonly width: number }
-  readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] }
+  readonly user: {
+    readonly uid: number
+    readonly gid: number
+    readonly additionalGids: readonly number[]
+  }
   readonly args: readonly string[]
   readonly env: readonly string[]
   readonly cwd: string
   readonly capabilities: OciCapabilities
-  readonly rlimits?: readonly { readonly type: string; readonly hard: number; readonly soft: number }[]
+  readonly rlimits?: readonly {
+    readonly type: string
+    readonly hard: number
+    readonly soft: number
+  }[]
   readonly noNewPrivileges: boolean
   readonly apparmorProfile?: string
   readonly oomScoreAdj?: number

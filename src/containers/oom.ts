@@ -15,7 +15,9 @@ export async function watchOom(context: Context): Promise<void> {
     try {
       const stream = context.containerd.events.subscribe({ filters }, { signal: context.closing })
       for await (const { event } of stream) {
-        const container = context.registry.get(messageInAny(TaskOOMSchema, event)?.containerId ?? '')
+        const container = context.registry.get(
+          messageInAny(TaskOOMSchema, event)?.containerId ?? '',
+        )
         if (container === undefined) continue
         container.live.oomKilled = true
         context.registry.tell(container, 'oom')

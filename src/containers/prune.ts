@@ -16,7 +16,8 @@ const filterNames = new Set(['until', 'label', 'label!'])
 let isPruning = false
 
 export async function pruneContainers(
-  context: Context, filters: ReadonlyMap<string, readonly string[]>,
+  context: Context,
+  filters: ReadonlyMap<string, readonly string[]>,
 ): Promise<PrunedContainers> {
   for (const name of filters.keys()) {
     if (!filterNames.has(name)) throw new Refusal('invalid', `invalid filter '${name}'`)
@@ -34,7 +35,9 @@ export async function pruneContainers(
 }
 
 async function removeAll(
-  context: Context, filters: ReadonlyMap<string, readonly string[]>, latestMs: number,
+  context: Context,
+  filters: ReadonlyMap<string, readonly string[]>,
+  latestMs: number,
 ): Promise<PrunedContainers> {
   const ids: string[] = []
   let bytes = 0
@@ -53,6 +56,11 @@ async function removeAll(
     ids.push(container.id)
     bytes += Number(size)
   }
-  context.emit({ type: 'container', action: 'prune', id: '', attributes: { reclaimed: String(bytes) } })
+  context.emit({
+    type: 'container',
+    action: 'prune',
+    id: '',
+    attributes: { reclaimed: String(bytes) },
+  })
   return { ids, bytes }
 }

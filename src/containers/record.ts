@@ -15,7 +15,13 @@ import type { Of } from './shape.ts'
 import { now, zeroTime } from './time.ts'
 
 export const statuses = [
-  'created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead',
+  'created',
+  'running',
+  'paused',
+  'restarting',
+  'removing',
+  'exited',
+  'dead',
 ] as const
 export type Status = (typeof statuses)[number]
 
@@ -40,11 +46,20 @@ export interface ContainerState {
 }
 
 export const createdState: ContainerState = {
-  status: 'created', pid: 0, exitCode: 0, error: '', oomKilled: false,
-  startedAt: zeroTime, finishedAt: zeroTime,
+  status: 'created',
+  pid: 0,
+  exitCode: 0,
+  error: '',
+  oomKilled: false,
+  startedAt: zeroTime,
+  finishedAt: zeroTime,
 }
 
-function move(state: ContainerState, status: Status, change: Partial<ContainerState>): ContainerState {
+function move(
+  state: ContainerState,
+  status: Status,
+  change: Partial<ContainerState>,
+): ContainerState {
   if (!transitions[state.status].includes(status)) {
     throw new Error(`a container that is ${state.status} cannot become ${status}`)
   }
@@ -55,9 +70,16 @@ export const startedState = (state: ContainerState, pid: number): ContainerState
   move(state, 'running', { pid, exitCode: 0, error: '', oomKilled: false, startedAt: now() })
 
 /** The start did not succeed: Docker leaves the container created, or exited if it ever ran. */
-export const failedStartState = (state: ContainerState, code: number, error: string): ContainerState =>
+export const failedStartState = (
+  state: ContainerState,
+  code: number,
+  error: string,
+): ContainerState =>
   move(state, state.startedAt === zeroTime ? 'created' : 'exited', {
-    pid: 0, exitCode: code, error, ...(state.startedAt === zeroTime ? {} : { finishedAt: now() }),
+    pid: 0,
+    exitCode: code,
+    error,
+    ...(state.startedAt === zeroTime ? {} : { finishedAt: now() }),
   })
 
 export const pausedState = (state: ContainerState): ContainerState => move(state, 'paused', {})
@@ -69,9 +91,17 @@ export interface Exit {
   readonly oomKilled: boolean
 }
 
-export const exitedState = (state: ContainerState, exit: Exit, restarting: boolean): ContainerState =>
+export const exitedState = (
+  state: ContainerState,
+  exit: Exit,
+  restarting: boolean,
+): ContainerState =>
   move(state, restarting ? 'restarting' : 'exited', {
-    pid: 0, exitCode: exit.code, finishedAt: exit.at, oomKilled: exit.oomKilled, error: '',
+    pid: 0,
+    exitCode: exit.code,
+    finishedAt: exit.at,
+    oomKilled: exit.oomKilled,
+    error: '',
   })
 
 /** A restart that was waiting was called off. */
@@ -141,8 +171,13 @@ const recordShape = object({
   networks: map(endpointSettingsShape, 'EndpointSettings'),
   mounts: list(mountPoint, 'MountPoint'),
   state: object({
-    status: string, pid: int, exitCode: int, error: string, oomKilled: bool,
-    startedAt: string, finishedAt: string,
+    status: string,
+    pid: int,
+    exitCode: int,
+    error: string,
+    oomKilled: bool,
+    startedAt: string,
+    finishedAt: string,
   }),
   restartCount: int,
   failures: int,

@@ -109,9 +109,11 @@ export class Registry {
   reserveName(name: string, id: string): void {
     const owner = this.#idByName.get(name)
     if (owner !== undefined && owner !== id) {
-      throw new Refusal('conflict',
+      throw new Refusal(
+        'conflict',
         `Conflict. The container name "/${name}" is already in use by container "${owner}". ` +
-        'You have to remove (or rename) that container to be able to reuse that name.')
+          'You have to remove (or rename) that container to be able to reuse that name.',
+      )
     }
     this.#idByName.set(name, id)
   }
@@ -153,15 +155,26 @@ export class Registry {
   }
 
   /** Registered when it returns; `cancel` forgets it. */
-  wait(container: Container, condition: WaitCondition): { result: Promise<WaitResult>; cancel(): void } {
+  wait(
+    container: Container,
+    condition: WaitCondition,
+  ): { result: Promise<WaitResult>; cancel(): void } {
     const { waiters } = container.live
     if (waiters.size >= waitersMax) {
-      throw new Refusal('unavailable', `${waitersMax} clients wait for ${shortId(container.id)} already`)
+      throw new Refusal(
+        'unavailable',
+        `${waitersMax} clients wait for ${shortId(container.id)} already`,
+      )
     }
     const { promise, resolve } = Promise.withResolvers<WaitResult>()
     const waiter = { condition, resolve }
     waiters.add(waiter)
-    return { result: promise, cancel: () => { waiters.delete(waiter) } }
+    return {
+      result: promise,
+      cancel: () => {
+        waiters.delete(waiter)
+      },
+    }
   }
 
   /** Wakes who waits for these conditions. */

@@ -25,7 +25,10 @@ export interface RemoveOptions {
 }
 
 export async function removeContainer(
-  context: Context, container: Container, options: RemoveOptions, name: string,
+  context: Context,
+  container: Container,
+  options: RemoveOptions,
+  name: string,
 ): Promise<void> {
   const { live } = container
   if (live.removing) {
@@ -36,7 +39,9 @@ export async function removeContainer(
   live.removing = true
   try {
     if (isRunning(status)) await endForRemoval(context, container, name)
-    await context.registry.queue.run(container.id, () => removeNow(context, container, options.volumes))
+    await context.registry.queue.run(container.id, () =>
+      removeNow(context, container, options.volumes),
+    )
   } finally {
     live.removing = false
   }
@@ -45,9 +50,12 @@ export async function removeContainer(
 function refusalOfRunning({ record }: Container): Refusal {
   const { status } = record.state
   const what = `cannot remove container "/${record.name}": container is ${status}`
-  return new Refusal('conflict', status === 'paused'
-    ? `${what} and must be unpaused first`
-    : `${what}: stop the container before removing or force remove`)
+  return new Refusal(
+    'conflict',
+    status === 'paused'
+      ? `${what} and must be unpaused first`
+      : `${what}: stop the container before removing or force remove`,
+  )
 }
 
 /** A container that ends by itself meanwhile is what was wanted. */
@@ -56,19 +64,28 @@ async function endForRemoval(context: Context, container: Container, name: strin
     await killContainer(context, container, 'KILL', name)
   } catch (error) {
     if (hasProcess(container.record.state.status)) {
-      throw new Refusal('internal', `cannot remove container "/${container.record.name}": ` +
-        `could not kill: ${messageOf(error)}`, { cause: error })
+      throw new Refusal(
+        'internal',
+        `cannot remove container "/${container.record.name}": ` +
+          `could not kill: ${messageOf(error)}`,
+        { cause: error },
+      )
     }
   }
   if (hasProcess(container.record.state.status)) {
-    throw new Refusal('internal', `cannot remove container "/${container.record.name}": ` +
-      'could not kill: tried to kill container, but did not receive an exit event')
+    throw new Refusal(
+      'internal',
+      `cannot remove container "/${container.record.name}": ` +
+        'could not kill: tried to kill container, but did not receive an exit event',
+    )
   }
 }
 
 /** Inside the queue, with no process left. */
 export async function removeNow(
-  context: Context, container: Container, volumes: boolean,
+  context: Context,
+  container: Container,
+  volumes: boolean,
 ): Promise<void> {
   const { id, live } = container
   if (context.registry.get(id) === undefined) return
@@ -89,9 +106,12 @@ export async function removeNow(
     rmSync(paths.dir, { recursive: true, force: true })
     await dropVolumes(context, container.record.mounts, id, volumes)
   } catch (error) {
-    await context.registry.save(container, { state: deadState(container.record.state, messageOf(error)) })
-    throw new Refusal('internal',
-      `unable to remove container "${id}": ${messageOf(error)}`, { cause: error })
+    await context.registry.save(container, {
+      state: deadState(container.record.state, messageOf(error)),
+    })
+    throw new Refusal('internal', `unable to remove container "${id}": ${messageOf(error)}`, {
+      cause: error,
+    })
   }
   await context.registry.delete(container)
   context.registry.tell(container, 'destroy')
@@ -101,7 +121,8 @@ export async function removeNow(
 /** `docker rm --link parent/alias`: only the link goes. */
 export async function removeLink(context: Context, linkName: string): Promise<void> {
   const [parentName = '', alias = ''] = linkName.replace(/^\//, '').split('/')
-  if (alias === '') throw new Refusal('invalid', `conflict: cannot remove the default link name of the container`)
+  if (alias === '')
+    throw new Refusal('invalid', `conflict: cannot remove the default link name of the container`)
   const parent = context.registry.find(parentName)
   const links = parent.record.hostConfig.Links ?? []
   const kept = links.filter((text) => parseLink(text).alias !== alias)

@@ -4,7 +4,11 @@ import { checkName } from './names.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 
-export function renameContainer(context: Context, container: Container, wanted: string): Promise<void> {
+export function renameContainer(
+  context: Context,
+  container: Container,
+  wanted: string,
+): Promise<void> {
   return context.registry.queue.run(container.id, async () => {
     if (wanted === '') throw new Refusal('invalid', 'Neither old nor new names may be empty')
     const name = checkName(wanted)

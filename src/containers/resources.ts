@@ -18,20 +18,23 @@ const invalid = (sentence: string): Refusal => new Refusal('invalid', sentence)
 
 /** Refuses impossible limits; answers the corrected fields and the warnings. */
 export function checkResources<R extends Resources>(
-  given: R, update: boolean,
+  given: R,
+  update: boolean,
 ): { readonly resources: R; readonly warnings: readonly string[] } {
   const layout = cgroupLayout()
   const warnings: string[] = []
   let resources = given
   const { Memory, MemorySwap, MemoryReservation, NanoCpus, PidsLimit } = given
   checkMemory(given, update)
-  checkCpu(given)
+  checkCpu(given, layout.blkioWeight)
   if (Memory > 0 && MemorySwap === 0 && !update && layout.swapLimit) {
     resources = { ...resources, MemorySwap: Memory * 2 }
   }
   if (Memory > 0 && MemorySwap !== -1 && !layout.swapLimit) {
-    warnings.push('Your kernel does not support swap limit capabilities or the cgroup is not ' +
-      'mounted. Memory limited without swap.')
+    warnings.push(
+      'Your kernel does not support swap limit capabilities or the cgroup is not ' +
+        'mounted. Memory limited without swap.',
+    )
     resources = { ...resources, MemorySwap: -1 }
   }
   if (Memory > 0 && MemoryReservation > 0 && Memory < MemoryReservation) {
@@ -42,22 +45,37 @@ export function checkResources<R extends Resources>(
     resources = { ...resources, OomKillDisable: null }
   }
   if (given.OomKillDisable === true && Memory === 0 && layout.oomKillDisable) {
-    warnings.push('OOM killer is disabled for the container, but no memory limit is set, this ' +
-      'can result in the system running out of resources.')
+    warnings.push(
+      'OOM killer is disabled for the container, but no memory limit is set, this ' +
+        'can result in the system running out of resources.',
+    )
   }
   if (given.MemorySwappiness !== null && given.MemorySwappiness !== -1 && layout.version === 2) {
-    warnings.push('Your kernel does not support memory swappiness capabilities or the cgroup is ' +
-      'not mounted. Memory swappiness discarded.')
+    warnings.push(
+      'Your kernel does not support memory swappiness capabilities or the cgroup is ' +
+        'not mounted. Memory swappiness discarded.',
+    )
     resources = { ...resources, MemorySwappiness: null }
   }
   if (PidsLimit !== null && PidsLimit > 0 && !layout.pidsLimit) {
-    warnings.push('Your kernel does not support PIDs limit capabilities or the cgroup is not ' +
-      'mounted. PIDs limit discarded.')
+    warnings.push(
+      'Your kernel does not support PIDs limit capabilities or the cgroup is not ' +
+        'mounted. PIDs limit discarded.',
+    )
     resources = { ...resources, PidsLimit: null }
   }
+  if (given.BlkioWeight > 0 && !layout.blkioWeight) {
+    warnings.push(
+      'Your kernel does not support Block I/O weight or the cgroup is not mounted. ' +
+        'Weight discarded.',
+    )
+    resources = { ...resources, BlkioWeight: 0 }
+  }
   if (NanoCpus > 0 && !layout.cpuCfs) {
-    throw invalid('NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or ' +
-      'the cgroup is not mounted')
+    throw invalid(
+      'NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or ' +
+        'the cgroup is not mounted',
+    )
   }
   return { resources, warnings }
 }
@@ -79,7 +97,7 @@ function checkMemory(given: Resources, update: boolean): void {
   }
 }
 
-function checkCpu(given: Resources): void {
+function checkCpu(given: Resources, blkioWeight: boolean): void {
   const { NanoCpus, CpuPeriod, CpuQuota, CpuShares, CpusetCpus, BlkioWeight } = given
   if (NanoCpus > 0 && CpuPeriod > 0) {
     throw invalid('Conflicting options: Nano CPUs and CPU Period cannot both be set')
@@ -89,22 +107,30 @@ function checkCpu(given: Resources): void {
   }
   const count = cpus().length
   if (NanoCpus < 0 || NanoCpus > count * 1e9) {
-    throw invalid(`range of CPUs is from 0.01 to ${count}.00, as there are only ${count} CPUs available`)
+    throw invalid(
+      `range of CPUs is from 0.01 to ${count}.00, as there are only ${count} CPUs available`,
+    )
   }
-  if (CpuShares < 0) throw invalid(`invalid CPU shares (${CpuShares}): value must be a positive integer`)
+  if (CpuShares < 0)
+    throw invalid(`invalid CPU shares (${CpuShares}): value must be a positive integer`)
   if (CpuPeriod !== 0 && (CpuPeriod < 1000 || CpuPeriod > 1_000_000)) {
-    throw invalid('CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)')
+    throw invalid(
+      'CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)',
+    )
   }
-  if (CpuQuota > 0 && CpuQuota < 1000) throw invalid('CPU cfs quota can not be less than 1ms (i.e. 1000)')
+  if (CpuQuota > 0 && CpuQuota < 1000)
+    throw invalid('CPU cfs quota can not be less than 1ms (i.e. 1000)')
   if (CpusetCpus !== '' && !/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(CpusetCpus)) {
     throw invalid(`Invalid value ${CpusetCpus} for cpuset cpus`)
   }
   for (const number of CpusetCpus.split(/[-,]/)) {
     if (number !== '' && Number(number) >= count) {
-      throw invalid(`Requested CPUs are not available - requested ${CpusetCpus}, available: 0-${count - 1}`)
+      throw invalid(
+        `Requested CPUs are not available - requested ${CpusetCpus}, available: 0-${count - 1}`,
+      )
     }
   }
-  if (BlkioWeight !== 0 && (BlkioWeight < 10 || BlkioWeight > 1000)) {
+  if (blkioWeight && BlkioWeight !== 0 && (BlkioWeight < 10 || BlkioWeight > 1000)) {
     throw invalid('Range of blkio weight is from 10 to 1000')
   }
 }
@@ -116,13 +142,16 @@ export function ociResources(given: Resources): OciResources {
     ...(given.MemoryReservation > 0 ? { reservation: given.MemoryReservation } : {}),
     ...(given.MemorySwap !== 0 ? { swap: given.MemorySwap } : {}),
     ...(given.MemorySwappiness !== null && given.MemorySwappiness >= 0
-      ? { swappiness: given.MemorySwappiness } : {}),
+      ? { swappiness: given.MemorySwappiness }
+      : {}),
     ...(given.OomKillDisable === true ? { disableOOMKiller: true } : {}),
   }
   const nano = given.NanoCpus > 0
   const cpu = {
     ...(given.CpuShares > 0 ? { shares: given.CpuShares } : {}),
-    ...(nano ? { period: cfsPeriodUs, quota: Math.floor((given.NanoCpus * cfsPeriodUs) / 1e9) } : {}),
+    ...(nano
+      ? { period: cfsPeriodUs, quota: Math.floor((given.NanoCpus * cfsPeriodUs) / 1e9) }
+      : {}),
     ...(!nano && given.CpuPeriod > 0 ? { period: given.CpuPeriod } : {}),
     ...(!nano && given.CpuQuota !== 0 ? { quota: given.CpuQuota } : {}),
     ...(given.CpuRealtimePeriod > 0 ? { realtimePeriod: given.CpuRealtimePeriod } : {}),
@@ -134,7 +163,9 @@ export function ociResources(given: Resources): OciResources {
   return {
     ...(Object.keys(memory).length === 0 ? {} : { memory }),
     ...(Object.keys(cpu).length === 0 ? {} : { cpu }),
-    ...(given.PidsLimit === null || given.PidsLimit === 0 ? {} : { pids: { limit: given.PidsLimit } }),
+    ...(given.PidsLimit === null || given.PidsLimit === 0
+      ? {}
+      : { pids: { limit: given.PidsLimit } }),
     ...(Object.keys(blockIO).length === 0 ? {} : { blockIO }),
   }
 }
@@ -148,7 +179,10 @@ function blockResources(given: Resources): NonNullable<OciResources['blockIO']> 
   const throttled = (devices: HostConfig['BlkioDeviceReadBps']) =>
     (devices ?? []).map((entry) => ({ ...device(entry.Path), rate: entry.Rate }))
   const lists = {
-    weightDevice: (given.BlkioWeightDevice ?? []).map((e) => ({ ...device(e.Path), weight: e.Weight })),
+    weightDevice: (given.BlkioWeightDevice ?? []).map((e) => ({
+      ...device(e.Path),
+      weight: e.Weight,
+    })),
     throttleReadBpsDevice: throttled(given.BlkioDeviceReadBps),
     throttleWriteBpsDevice: throttled(given.BlkioDeviceWriteBps),
     throttleReadIOPSDevice: throttled(given.BlkioDeviceReadIOps),

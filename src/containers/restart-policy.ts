@@ -33,7 +33,11 @@ export function restartDelayMs(failures: number): number {
 export const countsAsFailure = (ranMs: number): boolean => ranMs < goodRunMs
 
 /** At daemon start: which of the containers that do not run are started. */
-export function startsWithDaemon(policy: RestartPolicy, manuallyStopped: boolean, exitCode: number): boolean {
+export function startsWithDaemon(
+  policy: RestartPolicy,
+  manuallyStopped: boolean,
+  exitCode: number,
+): boolean {
   if (policy.Name === 'always') return true
   if (policy.Name === 'unless-stopped') return !manuallyStopped
   return policy.Name === 'on-failure' && !manuallyStopped && exitCode !== 0

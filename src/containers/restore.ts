@@ -46,8 +46,11 @@ export class Restoration {
     for (const container of this.#context.registry.all()) {
       if (!hasProcess(container.record.state.status)) continue
       const task = await taskOf(this.#context, container.id)
-      const lives = task !== undefined &&
-        (task.status === TaskStatus.RUNNING || task.status === TaskStatus.PAUSED || task.status === TaskStatus.PAUSING)
+      const lives =
+        task !== undefined &&
+        (task.status === TaskStatus.RUNNING ||
+          task.status === TaskStatus.PAUSED ||
+          task.status === TaskStatus.PAUSING)
       if (lives && task.pid > 0) {
         await this.#adoptOne(container, task.pid, task.status !== TaskStatus.RUNNING)
         running.add(container.id)
@@ -55,9 +58,10 @@ export class Restoration {
         continue
       }
       await this.#readTail(container)
-      const ended = task === undefined || task.status !== TaskStatus.STOPPED
-        ? { code: 255, at: now() }
-        : { code: task.exitStatus, at: timeOf(task.exitedAt) }
+      const ended =
+        task === undefined || task.status !== TaskStatus.STOPPED
+          ? { code: 255, at: now() }
+          : { code: task.exitStatus, at: timeOf(task.exitedAt) }
       this.#found.push({ container, ended })
     }
     return running
@@ -66,19 +70,26 @@ export class Restoration {
   async #adoptOne(container: Container, pid: number, paused: boolean): Promise<void> {
     const { registry, keeper } = this.#context
     const { state } = container.record
-    const moved = paused === (state.status === 'paused')
-      ? state
-      : paused ? pausedState(state) : unpausedState(state)
+    const moved =
+      paused === (state.status === 'paused')
+        ? state
+        : paused
+          ? pausedState(state)
+          : unpausedState(state)
     await registry.save(container, { state: { ...moved, pid } })
     await holdRootfs(this.#context, container)
-    await keeper.openStdio(stdioSpec(this.#context, container.record, fifosOf(this.#context, container.record)))
+    await keeper.openStdio(
+      stdioSpec(this.#context, container.record, fifosOf(this.#context, container.record)),
+    )
   }
 
   /** What an ended container wrote last may still be in its FIFOs, if the keeper held them. */
   async #readTail(container: Container): Promise<void> {
     try {
       const { record } = container
-      await this.#context.keeper.openStdio(stdioSpec(this.#context, record, fifosOf(this.#context, record)))
+      await this.#context.keeper.openStdio(
+        stdioSpec(this.#context, record, fifosOf(this.#context, record)),
+      )
     } catch (error) {
       log.debug('no output left to read', { id: container.id, error: messageOf(error) })
     }
@@ -95,7 +106,9 @@ export class Restoration {
         restoreHealth(context, container)
         continue
       }
-      await guarded(id, () => context.registry.queue.run(id, () => handleExit(context, container, ended)))
+      await guarded(id, () =>
+        context.registry.queue.run(id, () => handleExit(context, container, ended)),
+      )
     }
     await this.#cleanUp()
     await this.#startByPolicy()
@@ -108,8 +121,13 @@ export class Restoration {
       const { state, hostConfig, everStarted } = container.record
       const { id } = container
       if (hasProcess(state.status)) continue
-      if (state.status === 'removing' || (hostConfig.AutoRemove && everStarted && state.status === 'exited')) {
-        await guarded(id, () => context.registry.queue.run(id, () => removeNow(context, container, true)))
+      if (
+        state.status === 'removing' ||
+        (hostConfig.AutoRemove && everStarted && state.status === 'exited')
+      ) {
+        await guarded(id, () =>
+          context.registry.queue.run(id, () => removeNow(context, container, true)),
+        )
         continue
       }
       // A start that was cut off: nothing of it may be left.
@@ -158,9 +176,11 @@ export async function recheck(context: Context): Promise<void> {
   for (const { id } of containers) {
     const container = context.registry.get(id)
     if (container === undefined) continue
-    await guarded(id, () => context.registry.queue.run(id, async () => {
-      if (!hasProcess(container.record.state.status)) await forgetTask(context, id)
-    }))
+    await guarded(id, () =>
+      context.registry.queue.run(id, async () => {
+        if (!hasProcess(container.record.state.status)) await forgetTask(context, id)
+      }),
+    )
   }
 }
 

@@ -32,18 +32,25 @@ export interface ContainersConfig {
   readonly hostname: () => string
 }
 
-export const defaultContainersConfig: Omit<ContainersConfig, 'dataRoot' | 'execRoot' | 'hostname'> = {
-  cgroupParent: 'docker',
-  systemdCgroup: false,
-  runtimeName: 'runc',
-  defaultUlimits: [],
-  defaultShmBytes: 64 * 1024 * 1024,
-  defaultLogDriver: 'json-file',
-  defaultLogOptions: {},
-  init: false,
-  initPaths: ['/usr/bin/docker-init', '/usr/libexec/docker/docker-init', '/usr/bin/tini-static', '/usr/bin/catatonit', '/usr/bin/tini'],
-  stopTimeoutSeconds: 10,
-}
+export const defaultContainersConfig: Omit<ContainersConfig, 'dataRoot' | 'execRoot' | 'hostname'> =
+  {
+    cgroupParent: 'docker',
+    systemdCgroup: false,
+    runtimeName: 'runc',
+    defaultUlimits: [],
+    defaultShmBytes: 64 * 1024 * 1024,
+    defaultLogDriver: 'json-file',
+    defaultLogOptions: {},
+    init: false,
+    initPaths: [
+      '/usr/bin/docker-init',
+      '/usr/libexec/docker/docker-init',
+      '/usr/bin/tini-static',
+      '/usr/bin/catatonit',
+      '/usr/bin/tini',
+    ],
+    stopTimeoutSeconds: 10,
+  }
 
 export interface Rooms {
   readonly store: Store

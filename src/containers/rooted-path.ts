@@ -6,7 +6,13 @@
  * container that swaps a directory for a link meanwhile gains nothing.
  */
 import {
-  closeSync, constants, lstatSync, mkdirSync, openSync, readFileSync, readlinkSync,
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
 } from 'node:fs'
 import type { Stats } from 'node:fs'
 
@@ -55,7 +61,10 @@ export function openPlace(root: Root, path: string, followLast: boolean): Place 
 
 /** Runs a synchronous section with a resolved place. */
 export function withPlace<T>(
-  root: Root, path: string, followLast: boolean, section: (place: Place) => T,
+  root: Root,
+  path: string,
+  followLast: boolean,
+  section: (place: Place) => T,
 ): T {
   const place = openPlace(root, path, followLast)
   try {
@@ -69,7 +78,8 @@ export function withPlace<T>(
 export function readInside(root: Root, path: string): string | undefined {
   try {
     return withPlace(root, path, true, (place) =>
-      lstatSync(place.path).isFile() ? readFileSync(place.path, 'utf8') : undefined)
+      lstatSync(place.path).isFile() ? readFileSync(place.path, 'utf8') : undefined,
+    )
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
     throw error
@@ -84,7 +94,8 @@ export function makeFolders(root: Root, path: string, mode = 0o755): readonly st
     soFar += `/${part}`
     withPlace(root, soFar, true, (place) => {
       if (place.exists) {
-        if (!lstatSync(place.path).isDirectory()) throw fileError('ENOTDIR', `not a directory: ${soFar}`)
+        if (!lstatSync(place.path).isDirectory())
+          throw fileError('ENOTDIR', `not a directory: ${soFar}`)
         return
       }
       mkdirSync(place.path, { mode })
@@ -168,7 +179,10 @@ class Walk {
 }
 
 function openFolder(path: string): number {
-  return openSync(path, O_PATH | constants.O_DIRECTORY | (path.endsWith('/') ? 0 : constants.O_NOFOLLOW))
+  return openSync(
+    path,
+    O_PATH | constants.O_DIRECTORY | (path.endsWith('/') ? 0 : constants.O_NOFOLLOW),
+  )
 }
 
 function statOf(path: string): Stats | undefined {

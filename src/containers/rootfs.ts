@@ -50,9 +50,14 @@ function mountRootfs(context: Context, id: string, rootfs: string): Promise<void
   const ready = (async () => {
     mkdirSync(rootfs, { recursive: true })
     const { mounts } = await context.containerd.snapshots.mounts({ snapshotter, key: id })
-    mountAll(mounts.map((entry) => ({
-      type: entry.type, source: entry.source, target: rootfs, options: entry.options,
-    })))
+    mountAll(
+      mounts.map((entry) => ({
+        type: entry.type,
+        source: entry.source,
+        target: rootfs,
+        options: entry.options,
+      })),
+    )
   })()
   const container = context.registry.get(id)
   if (container !== undefined) container.live.rootfsReady = ready
@@ -61,12 +66,15 @@ function mountRootfs(context: Context, id: string, rootfs: string): Promise<void
 
 export function releaseRootfs(context: Context, container: Container): void {
   container.live.rootfsHolders = Math.max(0, container.live.rootfsHolders - 1)
-  if (container.live.rootfsHolders === 0) unmountAll(containerPaths(context.config, container.id).rootfs)
+  if (container.live.rootfsHolders === 0)
+    unmountAll(containerPaths(context.config, container.id).rootfs)
 }
 
 /** Runs `section` while the root file system can be looked at, running or not. */
 export async function withRootfs<T>(
-  context: Context, container: Container, section: (root: Root) => Promise<T>,
+  context: Context,
+  container: Container,
+  section: (root: Root) => Promise<T>,
 ): Promise<T> {
   const rootfs = await holdRootfs(context, container)
   try {
@@ -87,5 +95,6 @@ export function rootOf(container: Container, rootfs: string): Root {
 
 function mountSources(mounts: readonly MountPoint[]): ReadonlyMap<string, string> {
   return new Map(
-    mounts.filter((point) => point.Source !== '').map((point) => [point.Destination, point.Source]))
+    mounts.filter((point) => point.Source !== '').map((point) => [point.Destination, point.Source]),
+  )
 }

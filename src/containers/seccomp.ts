@@ -41,25 +41,26 @@ interface Template {
   readonly rules: readonly Rule[]
 }
 
-const argument = object(
-  { index: int, value: int, valueTwo: int, op: string }, ['valueTwo'],
-)
+const argument = object({ index: int, value: int, valueTwo: int, op: string }, ['valueTwo'])
 
 const tableShape = object({
   defaultAction: string,
   defaultErrno: int,
   architectures: map(strings, '[]string'),
-  rules: list(object({
-    names: strings,
-    action: string,
-    errno: int,
-    args: list(argument, 'Arg'),
-    withCapabilities: strings,
-    withoutCapabilities: strings,
-    onArchitectures: strings,
-    notOnArchitectures: strings,
-    minKernel: string,
-  }), 'Rule'),
+  rules: list(
+    object({
+      names: strings,
+      action: string,
+      errno: int,
+      args: list(argument, 'Arg'),
+      withCapabilities: strings,
+      withoutCapabilities: strings,
+      onArchitectures: strings,
+      notOnArchitectures: strings,
+      minKernel: string,
+    }),
+    'Rule',
+  ),
 })
 
 const filter = object({ caps: strings, arches: strings, minKernel: string })
@@ -68,15 +69,18 @@ const profileShape = object({
   defaultErrnoRet: int,
   architectures: strings,
   archMap: list(object({ architecture: string, subArchitectures: strings }), 'Architecture'),
-  syscalls: list(object({
-    name: string,
-    names: strings,
-    action: string,
-    errnoRet: int,
-    args: list(argument, 'Arg'),
-    includes: filter,
-    excludes: filter,
-  }), 'Syscall'),
+  syscalls: list(
+    object({
+      name: string,
+      names: strings,
+      action: string,
+      errnoRet: int,
+      args: list(argument, 'Arg'),
+      includes: filter,
+      excludes: filter,
+    }),
+    'Syscall',
+  ),
 })
 
 /** Node's name of the machine → Go's (in rules) and libseccomp's. */
@@ -121,7 +125,10 @@ export function parseSeccomp(text: string, capabilities: readonly string[]): Oci
     architectures[entry.architecture] = entry.subArchitectures ?? []
   }
   const template = {
-    defaultAction: profile.defaultAction, defaultErrno: profile.defaultErrnoRet, architectures, rules,
+    defaultAction: profile.defaultAction,
+    defaultErrno: profile.defaultErrnoRet,
+    architectures,
+    rules,
   }
   const resolved = resolve(template, capabilities)
   const given = profile.architectures ?? []
@@ -139,7 +146,8 @@ function readBuiltIn(): Template {
     defaultAction: table.defaultAction,
     defaultErrno: table.defaultErrno,
     architectures: Object.fromEntries(
-      Object.entries(table.architectures ?? {}).map(([name, others]) => [name, others ?? []])),
+      Object.entries(table.architectures ?? {}).map(([name, others]) => [name, others ?? []]),
+    ),
     rules: (table.rules ?? []).map((rule) => ({
       names: rule.names ?? [],
       action: rule.action,
@@ -177,7 +185,9 @@ function resolve(template: Template, capabilities: readonly string[]): OciSeccom
 }
 
 function kernelIsAtLeast(wanted: string): boolean {
-  const [major = 0, minor = 0] = release().split('.').map((part) => Number.parseInt(part, 10))
+  const [major = 0, minor = 0] = release()
+    .split('.')
+    .map((part) => Number.parseInt(part, 10))
   const [wantedMajor = 0, wantedMinor = 0] = wanted.split('.').map(Number)
   return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor)
 }

@@ -1,4 +1,4 @@
-/** `--security-opt` parsed: no-new-privileges, seccomp, apparmor, label; refusals in Docker's words. */
+/** `--security-opt` parsed: no-new-privileges, seccomp, apparmor, label. */
 import { Refusal } from '../base/refusal.ts'
 import type { HostConfig } from './config.ts'
 

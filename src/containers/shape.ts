@@ -28,11 +28,16 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
 function mismatch(value: unknown, at: string, type: string): Refusal {
   const kind = Array.isArray(value) ? 'array' : typeof value === 'boolean' ? 'bool' : typeof value
   const where = at.includes('.') ? `Go struct field ${at}` : 'Go value'
-  return new Refusal('invalid', `invalid JSON: json: cannot unmarshal ${kind} into ${where} of type ${type}`)
+  return new Refusal(
+    'invalid',
+    `invalid JSON: json: cannot unmarshal ${kind} into ${where} of type ${type}`,
+  )
 }
 
 function scalar<T extends string | number | boolean>(
-  type: string, zero: T, accepts: (value: unknown) => value is T,
+  type: string,
+  zero: T,
+  accepts: (value: unknown) => value is T,
 ): Shape<T> {
   return {
     decode(value, at) {
@@ -103,19 +108,29 @@ export const stringMap = map(string, 'string')
 
 /** Go's `map[string]struct{}`: only the keys count. */
 export const set: Shape<Readonly<Record<string, object>> | null> = map(
-  { decode: () => ({}), show: (value: object) => value }, 'struct {}',
+  { decode: () => ({}), show: (value: object) => value },
+  'struct {}',
 )
 
 const isZero = (value: unknown): boolean =>
-  value === null || value === '' || value === 0 || value === false ||
+  value === null ||
+  value === '' ||
+  value === 0 ||
+  value === false ||
   (Array.isArray(value) && value.length === 0) ||
   (isObject(value) && Object.keys(value).length === 0)
 
-/** @param omitEmpty names of the fields that are left out when they are zero */
+/**
+ * @param omitEmpty names of the fields that are left out when they are zero
+ * @param omitNull the same for pointers: only null is left out
+ */
 export function object<F extends Fields>(
-  fields: F, omitEmpty: readonly (keyof F & string)[] = [],
+  fields: F,
+  omitEmpty: readonly (keyof F & string)[] = [],
+  omitNull: readonly (keyof F & string)[] = [],
 ): Shape<ObjectOf<F>> {
   const omitted = new Set<string>(omitEmpty)
+  const omittedNull = new Set<string>(omitNull)
   const names = Object.keys(fields)
   const byLowerCase = new Map(names.map((name) => [name.toLowerCase(), name]))
   return {
@@ -137,7 +152,9 @@ export function object<F extends Fields>(
       const shown: Record<string, unknown> = {}
       for (const [name, shape] of Object.entries(fields)) {
         const entry = value[name]
-        if (!(omitted.has(name) && isZero(entry))) shown[name] = shape.show(entry)
+        const isLeftOut =
+          (omitted.has(name) && isZero(entry)) || (omittedNull.has(name) && entry === null)
+        if (!isLeftOut) shown[name] = shape.show(entry)
       }
       return shown
     },

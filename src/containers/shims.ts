@@ -18,7 +18,9 @@ const shimProgram = 'containerd-shim-runc-v2'
 /** To be called when containerd has no task of this id and nobody is making one. */
 export async function endStrayShim(containerd: Containerd, id: string): Promise<void> {
   const { socketPath, namespace } = containerd
-  const name = createHash('sha256').update(join(socketPath, namespace, id)).digest('hex')
+  const name = createHash('sha256')
+    .update(join(socketPath, namespace, id))
+    .digest('hex')
   const socket = join(stateFolder, 's', name)
   if (!existsSync(socket)) return
   for (const shim of shimsOf(socketPath, namespace, id)) {
@@ -35,8 +37,12 @@ function shimsOf(socketPath: string, namespace: string, id: string): readonly nu
   return processes().filter((pid) => {
     const words = readProc(pid, 'cmdline').split('\0')
     const follows = (flag: string, value: string) => words[words.indexOf(flag) + 1] === value
-    return words[0]?.endsWith(shimProgram) === true && follows('-address', socketPath) &&
-      follows('-namespace', namespace) && follows('-id', id)
+    return (
+      words[0]?.endsWith(shimProgram) === true &&
+      follows('-address', socketPath) &&
+      follows('-namespace', namespace) &&
+      follows('-id', id)
+    )
   })
 }
 
@@ -48,7 +54,9 @@ function childrenOf(parent: number): readonly number[] {
 }
 
 function processes(): readonly number[] {
-  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number)
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
 }
 
 function readProc(pid: number, file: string): string {

@@ -10,17 +10,36 @@ import type { ContainerRecord, MountPoint } from './record.ts'
 
 const kernelMounts: readonly OciMount[] = [
   { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
-  { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'] },
   {
-    destination: '/dev/pts', type: 'devpts', source: 'devpts',
+    destination: '/dev',
+    type: 'tmpfs',
+    source: 'tmpfs',
+    options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'],
+  },
+  {
+    destination: '/dev/pts',
+    type: 'devpts',
+    source: 'devpts',
     options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
   },
-  { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
   {
-    destination: '/sys/fs/cgroup', type: 'cgroup', source: 'cgroup',
+    destination: '/sys',
+    type: 'sysfs',
+    source: 'sysfs',
+    options: ['nosuid', 'noexec', 'nodev', 'ro'],
+  },
+  {
+    destination: '/sys/fs/cgroup',
+    type: 'cgroup',
+    source: 'cgroup',
     options: ['ro', 'nosuid', 'noexec', 'nodev'],
   },
-  { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
+  {
+    destination: '/dev/mqueue',
+    type: 'mqueue',
+    source: 'mqueue',
+    options: ['nosuid', 'noexec', 'nodev'],
+  },
 ]
 
 export interface MountInputs {
@@ -45,16 +64,29 @@ export function ociMounts(inputs: MountInputs): readonly OciMount[] {
     .map((mount) => (hostConfig.Privileged ? writable(mount) : mount))
     .map((mount) => (mount.type === 'mqueue' && hostConfig.IpcMode === 'host' ? hostQueue : mount))
   const files = networkFiles(inputs).filter((mount) => !taken.has(mount.destination))
-  const depth = (mount: OciMount) => mount.destination.split('/').filter((part) => part !== '').length
+  const depth = (mount: OciMount) =>
+    mount.destination.split('/').filter((part) => part !== '').length
   const later = [...files, ...user].sort((a, b) => depth(a) - depth(b))
-  const init: readonly OciMount[] = inputs.initPath === ''
-    ? []
-    : [{ destination: initInside, type: 'bind', source: inputs.initPath, options: ['bind', 'ro'] }]
+  const init: readonly OciMount[] =
+    inputs.initPath === ''
+      ? []
+      : [
+          {
+            destination: initInside,
+            type: 'bind',
+            source: inputs.initPath,
+            options: ['bind', 'ro'],
+          },
+        ]
   return [...defaults, ...later, ...init]
 }
 
-const hostQueue: OciMount =
-  { destination: '/dev/mqueue', type: 'bind', source: '/dev/mqueue', options: ['rbind', 'nosuid', 'noexec', 'nodev'] }
+const hostQueue: OciMount = {
+  destination: '/dev/mqueue',
+  type: 'bind',
+  source: '/dev/mqueue',
+  options: ['rbind', 'nosuid', 'noexec', 'nodev'],
+}
 
 function writable(mount: OciMount): OciMount {
   if (mount.type !== 'sysfs' && mount.type !== 'cgroup') return mount
@@ -67,7 +99,12 @@ function sharedMemory({ record, shmPath }: MountInputs): OciMount {
     return { destination, type: 'bind', source: shmPath, options: ['rbind', 'rprivate'] }
   }
   const size = `size=${record.hostConfig.ShmSize}`
-  return { destination, type: 'tmpfs', source: 'shm', options: ['nosuid', 'noexec', 'nodev', 'mode=1777', size] }
+  return {
+    destination,
+    type: 'tmpfs',
+    source: 'shm',
+    options: ['nosuid', 'noexec', 'nodev', 'mode=1777', size],
+  }
 }
 
 function networkFiles({ record, networkFilesDir }: MountInputs): readonly OciMount[] {
@@ -84,7 +121,10 @@ function networkFiles({ record, networkFilesDir }: MountInputs): readonly OciMou
 /** --tmpfs */
 function temporary(wanted: Readonly<Record<string, string>>): readonly OciMount[] {
   return Object.entries(wanted).map(([path, options]) => ({
-    destination: cleanDestination(path), type: 'tmpfs', source: 'tmpfs', options: tmpfsOptions(options),
+    destination: cleanDestination(path),
+    type: 'tmpfs',
+    source: 'tmpfs',
+    options: tmpfsOptions(options),
   }))
 }
 
@@ -100,7 +140,9 @@ function userMount(point: MountPoint): OciMount {
   const recursion = extra.includes('bind') ? 'bind' : 'rbind'
   const others = extra.filter((option) => option !== 'bind')
   return {
-    destination, type: 'bind', source,
+    destination,
+    type: 'bind',
+    source,
     options: [recursion, ...others, propagation, ...(point.RW ? [] : ['ro'])],
   }
 }

@@ -33,16 +33,33 @@ export interface SpecInputs {
   readonly ipcPid: number
   readonly pidPid: number
   readonly cgroupParent: string
-  readonly defaultUlimits: readonly { readonly Name: string; readonly Hard: number; readonly Soft: number }[]
+  readonly defaultUlimits: readonly {
+    readonly Name: string
+    readonly Hard: number
+    readonly Soft: number
+  }[]
 }
 
 export const maskedPaths: readonly string[] = [
-  '/proc/asound', '/proc/acpi', '/proc/interrupts', '/proc/kcore', '/proc/keys',
-  '/proc/latency_stats', '/proc/timer_list', '/proc/timer_stats', '/proc/sched_debug',
-  '/proc/scsi', '/sys/firmware', '/sys/devices/virtual/powercap',
+  '/proc/asound',
+  '/proc/acpi',
+  '/proc/interrupts',
+  '/proc/kcore',
+  '/proc/keys',
+  '/proc/latency_stats',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/proc/sched_debug',
+  '/proc/scsi',
+  '/sys/firmware',
+  '/sys/devices/virtual/powercap',
 ]
 export const readonlyPaths: readonly string[] = [
-  '/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger',
+  '/proc/bus',
+  '/proc/fs',
+  '/proc/irq',
+  '/proc/sys',
+  '/proc/sysrq-trigger',
 ]
 
 const defaultPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
@@ -85,8 +102,17 @@ export function cgroupsPathOf(record: ContainerRecord, parent: string): string {
 }
 
 /** Environment as the process gets it: defaults, links, then the container's own. */
-export function environmentOf(record: ContainerRecord, linkEnv: readonly string[], tty: boolean): string[] {
-  const base = [defaultPath, `HOSTNAME=${record.config.Hostname}`, ...(tty ? ['TERM=xterm'] : []), ...linkEnv]
+export function environmentOf(
+  record: ContainerRecord,
+  linkEnv: readonly string[],
+  tty: boolean,
+): string[] {
+  const base = [
+    defaultPath,
+    `HOSTNAME=${record.config.Hostname}`,
+    ...(tty ? ['TERM=xterm'] : []),
+    ...linkEnv,
+  ]
   return replaceEnv(base, record.config.Env ?? [])
 }
 
@@ -105,16 +131,21 @@ function containerProcess(inputs: SpecInputs): OciProcess {
   const { record, root } = inputs
   const { config, hostConfig } = record
   const capabilities = capabilitiesOf({
-    add: hostConfig.CapAdd, drop: hostConfig.CapDrop, privileged: hostConfig.Privileged,
+    add: hostConfig.CapAdd,
+    drop: hostConfig.CapDrop,
+    privileged: hostConfig.Privileged,
   })
   const user = lookUpUser(root, config.User, hostConfig.GroupAdd ?? [])
   const security = securityOf(hostConfig)
   const command = [record.path, ...record.args]
   const [height = 0, width = 0] = hostConfig.ConsoleSize ?? []
   const ulimits = new Map(
-    [...inputs.defaultUlimits, ...(hostConfig.Ulimits ?? [])].map((limit) => [limit.Name, limit]))
+    [...inputs.defaultUlimits, ...(hostConfig.Ulimits ?? [])].map((limit) => [limit.Name, limit]),
+  )
   const rlimits = [...ulimits.values()].map((limit) => ({
-    type: `RLIMIT_${limit.Name.toUpperCase()}`, hard: limit.Hard, soft: limit.Soft,
+    type: `RLIMIT_${limit.Name.toUpperCase()}`,
+    hard: limit.Hard,
+    soft: limit.Soft,
   }))
   const apparmor = apparmorProfile(security.apparmor, hostConfig.Privileged)
   return {
@@ -133,7 +164,10 @@ function containerProcess(inputs: SpecInputs): OciProcess {
 }
 
 /** A user other than root keeps the bounding set only, as the engine has it. */
-export function processCapabilities(names: readonly string[], uid: number): OciProcess['capabilities'] {
+export function processCapabilities(
+  names: readonly string[],
+  uid: number,
+): OciProcess['capabilities'] {
   return uid === 0
     ? { bounding: names, effective: names, permitted: names }
     : { bounding: names, effective: [], permitted: [] }
@@ -145,7 +179,10 @@ function apparmorProfile(given: string, privileged: boolean): string {
   return given === '' && privileged ? 'unconfined' : given
 }
 
-function seccompOf(record: ContainerRecord, capabilities: readonly string[]): OciSeccomp | undefined {
+function seccompOf(
+  record: ContainerRecord,
+  capabilities: readonly string[],
+): OciSeccomp | undefined {
   const { seccomp } = securityOf(record.hostConfig)
   if (record.hostConfig.Privileged && seccomp === '') return undefined
   if (seccomp === 'unconfined') return undefined
@@ -162,7 +199,10 @@ function namespacesOf(inputs: SpecInputs): readonly OciNamespace[] {
   else if (hostConfig.PidMode !== 'host') namespaces.push({ type: 'pid' })
   if (inputs.ipcPid > 0) namespaces.push({ type: 'ipc', path: `/proc/${inputs.ipcPid}/ns/ipc` })
   else if (hostConfig.IpcMode !== 'host') namespaces.push({ type: 'ipc' })
-  const cgroup = hostConfig.CgroupnsMode === '' ? defaultCgroupns(hostConfig.Privileged) : hostConfig.CgroupnsMode
+  const cgroup =
+    hostConfig.CgroupnsMode === ''
+      ? defaultCgroupns(hostConfig.Privileged)
+      : hostConfig.CgroupnsMode
   if (cgroup === 'private') namespaces.push({ type: 'cgroup' })
   return namespaces
 }
@@ -186,8 +226,9 @@ function specSysctls(inputs: SpecInputs): Readonly<Record<string, string>> {
 export function initProgram(candidates: readonly string[]): string {
   const found = candidates.find((path) => existsSync(path))
   if (found !== undefined) return found
-  throw new Refusal('internal',
+  throw new Refusal(
+    'internal',
     'no init program for --init on this machine: install the Debian package tini ' +
-    `(looked for ${candidates.join(', ')})`)
+      `(looked for ${candidates.join(', ')})`,
+  )
 }
-

@@ -41,7 +41,9 @@ type Undo = () => Promise<void> | void
 
 /** @param keepCounters true for a restart by policy */
 export async function startContainer(
-  context: Context, container: Container, keepCounters = false,
+  context: Context,
+  container: Container,
+  keepCounters = false,
 ): Promise<void> {
   const { live } = container
   clearTimeout(live.restartTimer)
@@ -112,7 +114,9 @@ function inheritHostname(context: Context, container: Container): void {
 }
 
 function buildSpec(
-  context: Context, container: Container, root: Root,
+  context: Context,
+  container: Container,
+  root: Root,
   network: { readonly netnsPath: string; readonly filesDir: string },
 ): object {
   const { config } = context
@@ -126,7 +130,8 @@ function buildSpec(
     netnsPath: network.netnsPath,
     networkFilesDir: network.filesDir,
     shmPath: ipc.path,
-    initPath: wantsInit && record.hostConfig.PidMode !== 'host' ? initProgram(config.initPaths) : '',
+    initPath:
+      wantsInit && record.hostConfig.PidMode !== 'host' ? initProgram(config.initPaths) : '',
     linkEnv: linkEnvironment(context, record),
     ipcPid: ipc.pid,
     pidPid: joinedPid(context, record),
@@ -140,14 +145,20 @@ function joinedPid(context: Context, { hostConfig }: ContainerRecord): number {
   const wanted = hostConfig.PidMode.slice('container:'.length)
   const donor = context.registry.find(wanted)
   if (!hasProcess(donor.record.state.status)) {
-    throw new Refusal('conflict',
-      `cannot join PID namespace of a non running container: container ${donor.record.name} is not running`)
+    throw new Refusal(
+      'conflict',
+      'cannot join PID namespace of a non running container: ' +
+        `container ${donor.record.name} is not running`,
+    )
   }
   return donor.record.state.pid
 }
 
-/** Whose shared memory this is: its own tmpfs, the host's, a donor's, or one that others may join. */
-function joinedShm(context: Context, { id, record }: Container): { readonly path: string; readonly pid: number } {
+/** Whose shared memory this is: its own tmpfs, the host's, a donor's, or one to be joined. */
+function joinedShm(
+  context: Context,
+  { id, record }: Container,
+): { readonly path: string; readonly pid: number } {
   const { IpcMode, ShmSize } = record.hostConfig
   if (IpcMode === 'host') return { path: '/dev/shm', pid: 0 }
   if (IpcMode === 'shareable') {
@@ -162,13 +173,18 @@ function joinedShm(context: Context, { id, record }: Container): { readonly path
   if (!IpcMode.startsWith('container:')) return { path: '', pid: 0 }
   const donor = context.registry.find(IpcMode.slice('container:'.length))
   if (!hasProcess(donor.record.state.status)) {
-    throw new Refusal('conflict',
-      `cannot join IPC of a non running container: container ${donor.record.name} is not running`)
+    throw new Refusal(
+      'conflict',
+      `cannot join IPC of a non running container: container ${donor.record.name} is not running`,
+    )
   }
   const mode = donor.record.hostConfig.IpcMode
   if (mode !== 'shareable' && mode !== 'host') {
-    throw new Refusal('invalid',
-      `cannot join IPC of container ${donor.record.name}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`)
+    throw new Refusal(
+      'invalid',
+      `cannot join IPC of container ${donor.record.name}: non-shareable IPC ` +
+        '(hint: use IpcMode:shareable for the donor container)',
+    )
   }
   const path = mode === 'host' ? '/dev/shm' : containerPaths(context.config, donor.id).shm
   return { path, pid: donor.record.state.pid }
@@ -177,9 +193,13 @@ function joinedShm(context: Context, { id, record }: Container): { readonly path
 function withNetworkIds(context: Context, record: ContainerRecord): ContainerRecord['networks'] {
   const sandbox = context.networks.sandbox(record.id)
   if (sandbox === undefined) return record.networks
-  return Object.fromEntries(Object.entries(record.networks).map(([name, settings]) => {
-    const endpoint = sandbox.endpoints.find((candidate) => candidate.networkName === name)
-    return [name, endpoint === undefined ? settings : { ...settings, NetworkID: endpoint.networkId }]
-  }))
+  return Object.fromEntries(
+    Object.entries(record.networks).map(([name, settings]) => {
+      const endpoint = sandbox.endpoints.find((candidate) => candidate.networkName === name)
+      return [
+        name,
+        endpoint === undefined ? settings : { ...settings, NetworkID: endpoint.networkId },
+      ]
+    }),
+  )
 }
-

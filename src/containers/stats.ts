@@ -25,7 +25,10 @@ export interface StatsOptions {
 
 /** One document a second; a single one with `streaming` false. */
 export async function* statsOf(
-  context: Context, container: Container, options: StatsOptions, signal: AbortSignal,
+  context: Context,
+  container: Container,
+  options: StatsOptions,
+  signal: AbortSignal,
 ): AsyncGenerator<object> {
   let before: CpuStats = emptyCpu
   let preread = zeroTime
@@ -51,12 +54,17 @@ export async function* statsOf(
 interface CpuStats {
   readonly cpu_usage: {
     readonly total_usage: number
+    readonly percpu_usage?: readonly number[]
     readonly usage_in_kernelmode: number
     readonly usage_in_usermode: number
   }
   readonly system_cpu_usage?: number
   readonly online_cpus?: number
-  readonly throttling_data: { readonly periods: number; readonly throttled_periods: number; readonly throttled_time: number }
+  readonly throttling_data: {
+    readonly periods: number
+    readonly throttled_periods: number
+    readonly throttled_time: number
+  }
 }
 
 const emptyCpu: CpuStats = {
@@ -78,7 +86,15 @@ function takeSample(context: Context, container: Container): Sample {
   const { record } = container
   const runs = hasProcess(record.state.status)
   if (!runs) {
-    return { runs, read: zeroTime, cpu: emptyCpu, memory: {}, pids: {}, blkio: emptyBlkio, networks: undefined }
+    return {
+      runs,
+      read: zeroTime,
+      cpu: emptyCpu,
+      memory: {},
+      pids: {},
+      blkio: emptyBlkio,
+      networks: undefined,
+    }
   }
   const path = cgroupsPathOf(record, context.config.cgroupParent)
   const folder = (controller: string) => cgroupFolder(cgroupLayout(), controller, path)
@@ -105,7 +121,9 @@ function document(container: Container, sample: Sample): object {
     storage_stats: {},
     cpu_stats: sample.cpu,
     memory_stats: sample.memory,
-    ...(sample.networks === undefined ? {} : { networks: sample.networks }),
+    ...(sample.networks === undefined || Object.keys(sample.networks).length === 0
+      ? {}
+      : { networks: sample.networks }),
   }
 }
 
@@ -124,10 +142,15 @@ const number = (text: string): number => (/^\d+$/.test(text) ? Number(text) : 0)
 
 /** `key value` lines. */
 function pairs(text: string): Readonly<Record<string, number>> {
-  return Object.fromEntries(text.split('\n').filter((line) => line !== '').map((line) => {
-    const [key = '', value = '0'] = line.split(' ')
-    return [key, Number(value)]
-  }))
+  return Object.fromEntries(
+    text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => {
+        const [key = '', value = '0'] = line.split(' ')
+        return [key, Number(value)]
+      }),
+  )
 }
 
 function systemCpu(): { readonly system_cpu_usage: number; readonly online_cpus: number } {
@@ -142,6 +165,7 @@ function cpuV1(account: string, cpu: string): CpuStats {
   return {
     cpu_usage: {
       total_usage: number(read(account, 'cpuacct.usage')),
+      percpu_usage: read(account, 'cpuacct.usage_percpu').split(' ').map(Number),
       usage_in_kernelmode: (modes['system'] ?? 0) * nsPerTick,
       usage_in_usermode: (modes['user'] ?? 0) * nsPerTick,
     },
@@ -159,11 +183,15 @@ function cpuV2(folder: string): CpuStats {
   const ns = (key: string) => (stat[key] ?? 0) * 1000
   return {
     cpu_usage: {
-      total_usage: ns('usage_usec'), usage_in_kernelmode: ns('system_usec'), usage_in_usermode: ns('user_usec'),
+      total_usage: ns('usage_usec'),
+      usage_in_kernelmode: ns('system_usec'),
+      usage_in_usermode: ns('user_usec'),
     },
     ...systemCpu(),
     throttling_data: {
-      periods: stat['nr_periods'] ?? 0, throttled_periods: stat['nr_throttled'] ?? 0, throttled_time: ns('throttled_usec'),
+      periods: stat['nr_periods'] ?? 0,
+      throttled_periods: stat['nr_throttled'] ?? 0,
+      throttled_time: ns('throttled_usec'),
     },
   }
 }
@@ -193,7 +221,10 @@ function memoryV2(folder: string): object {
 
 function pidsIn(folder: string): object {
   const limit = read(folder, 'pids.max')
-  return { current: number(read(folder, 'pids.current')), ...(limit === '' ? {} : { limit: limit === 'max' ? 0 : number(limit) }) }
+  return {
+    current: number(read(folder, 'pids.current')),
+    ...(/^\d+$/.test(limit) ? { limit: Number(limit) } : {}),
+  }
 }
 
 interface BlkioEntry {
@@ -204,9 +235,14 @@ interface BlkioEntry {
 }
 
 const emptyBlkio = {
-  io_service_bytes_recursive: null, io_serviced_recursive: null, io_queue_recursive: null,
-  io_service_time_recursive: null, io_wait_time_recursive: null, io_merged_recursive: null,
-  io_time_recursive: null, sectors_recursive: null,
+  io_service_bytes_recursive: null,
+  io_serviced_recursive: null,
+  io_queue_recursive: null,
+  io_service_time_recursive: null,
+  io_wait_time_recursive: null,
+  io_merged_recursive: null,
+  io_time_recursive: null,
+  sectors_recursive: null,
 }
 
 function blkioV1(folder: string): object {
@@ -234,8 +270,16 @@ function blkioV2(folder: string): object {
     if (parts === null) continue
     const [, major, minor, rest = ''] = parts
     const values = Object.fromEntries(rest.split(' ').map((pair) => pair.split('=')))
-    for (const [op, key] of [['read', 'rbytes'], ['write', 'wbytes']] as const) {
-      bytes.push({ major: Number(major), minor: Number(minor), op, value: Number(values[key] ?? 0) })
+    for (const [op, key] of [
+      ['read', 'rbytes'],
+      ['write', 'wbytes'],
+    ] as const) {
+      bytes.push({
+        major: Number(major),
+        minor: Number(minor),
+        op,
+        value: Number(values[key] ?? 0),
+      })
     }
   }
   return { ...emptyBlkio, io_service_bytes_recursive: bytes }
@@ -247,13 +291,30 @@ function networkCounters(pid: number): object {
   for (const line of read(`/proc/${pid}/net`, 'dev').split('\n').slice(2)) {
     const [name = '', values = ''] = line.trim().split(':')
     if (name === '' || name === 'lo') continue
-    const [rxBytes, rxPackets, rxErrors, rxDropped, , , , , txBytes, txPackets, txErrors, txDropped] =
-      values.trim().split(/\s+/).map(Number)
+    const [
+      rxBytes,
+      rxPackets,
+      rxErrors,
+      rxDropped,
+      ,
+      ,
+      ,
+      ,
+      txBytes,
+      txPackets,
+      txErrors,
+      txDropped,
+    ] = values.trim().split(/\s+/).map(Number)
     counters[name] = {
-      rx_bytes: rxBytes ?? 0, rx_packets: rxPackets ?? 0, rx_errors: rxErrors ?? 0, rx_dropped: rxDropped ?? 0,
-      tx_bytes: txBytes ?? 0, tx_packets: txPackets ?? 0, tx_errors: txErrors ?? 0, tx_dropped: txDropped ?? 0,
+      rx_bytes: rxBytes ?? 0,
+      rx_packets: rxPackets ?? 0,
+      rx_errors: rxErrors ?? 0,
+      rx_dropped: rxDropped ?? 0,
+      tx_bytes: txBytes ?? 0,
+      tx_packets: txPackets ?? 0,
+      tx_errors: txErrors ?? 0,
+      tx_dropped: txDropped ?? 0,
     }
   }
   return counters
 }
-

@@ -22,7 +22,9 @@ export interface StopOptions {
 }
 
 export async function stopContainer(
-  context: Context, container: Container, options: StopOptions,
+  context: Context,
+  container: Container,
+  options: StopOptions,
 ): Promise<void> {
   if (!isRunning(container.record.state.status)) {
     throw new Refusal('notModified', 'container is already stopped')
@@ -33,19 +35,24 @@ export async function stopContainer(
 /** Ends the run that is going on, if any, in the manner of stop. */
 async function endRun(context: Context, container: Container, options: StopOptions): Promise<void> {
   const { config } = container.record
-  const signal = options.signal === '' ? stopSignalOf(config.StopSignal) : signalNumber(options.signal)
+  const signal =
+    options.signal === '' ? stopSignalOf(config.StopSignal) : signalNumber(options.signal)
   const seconds = options.seconds ?? config.StopTimeout ?? context.config.stopTimeoutSeconds
   const exited = context.registry.wait(container, 'next-exit')
   try {
     const signalled = await context.registry.queue.run(container.id, () =>
-      askToEnd(context, container, signal, 'stop'))
+      askToEnd(context, container, signal, 'stop'),
+    )
     if (!signalled) return
     const graceMs = seconds < 0 ? undefined : seconds * 1000
     if (await settled(exited.result, graceMs)) return
     await sendSignal(context, container, SIGKILL)
     if (await settled(exited.result, killTimeoutMs)) return
-    throw new Refusal('internal',
-      `cannot stop container: ${container.id}: tried to kill container, but did not receive an exit event`)
+    throw new Refusal(
+      'internal',
+      `cannot stop container: ${container.id}: tried to kill container, but did not receive ` +
+        'an exit event',
+    )
   } finally {
     exited.cancel()
   }
@@ -53,14 +60,18 @@ async function endRun(context: Context, container: Container, options: StopOptio
 
 /** Inside the queue. False when there is no process to wait for (any more). */
 async function askToEnd(
-  context: Context, container: Container, signal: number, manner: 'stop' | 'kill',
+  context: Context,
+  container: Container,
+  signal: number,
+  manner: 'stop' | 'kill',
 ): Promise<boolean> {
   const { record, live } = container
   if (record.state.status === 'restarting') {
     clearTimeout(live.restartTimer)
     live.restartTimer = undefined
     await context.registry.save(container, {
-      state: calledOffState(record.state), manuallyStopped: true,
+      state: calledOffState(record.state),
+      manuallyStopped: true,
     })
     if (manner === 'stop') context.registry.tell(container, 'stop')
     context.registry.wake(container, ['not-running'])
@@ -89,10 +100,19 @@ async function settled(result: Promise<unknown>, timeoutMs: number | undefined):
 
 async function sendSignal(context: Context, container: Container, signal: number): Promise<void> {
   try {
-    await context.containerd.tasks.kill({ containerId: container.id, execId: '', signal, all: false })
+    await context.containerd.tasks.kill({
+      containerId: container.id,
+      execId: '',
+      signal,
+      all: false,
+    })
   } catch (error) {
     // It has ended by itself meanwhile: what was wanted.
-    if (!isNotFound(error) && !/process already finished|not running/.test(containerdMessage(error))) throw error
+    if (
+      !isNotFound(error) &&
+      !/process already finished|not running/.test(containerdMessage(error))
+    )
+      throw error
   }
   context.registry.tell(container, 'kill', { signal: String(signal) })
 }
@@ -107,7 +127,10 @@ async function unfreeze(context: Context, container: Container): Promise<void> {
 
 /** @param signal '' = KILL */
 export async function killContainer(
-  context: Context, container: Container, signal: string, name: string,
+  context: Context,
+  container: Container,
+  signal: string,
+  name: string,
 ): Promise<void> {
   const number = signal === '' ? SIGKILL : signalNumber(signal)
   const ends = number === SIGKILL || number === stopSignalOf(container.record.config.StopSignal)
@@ -136,7 +159,9 @@ export async function killContainer(
 }
 
 export async function restartContainer(
-  context: Context, container: Container, options: StopOptions,
+  context: Context,
+  container: Container,
+  options: StopOptions,
 ): Promise<void> {
   const { live } = container
   if (live.removing) {
@@ -159,11 +184,16 @@ export async function restartContainer(
 export function pauseContainer(context: Context, container: Container): Promise<void> {
   return context.registry.queue.run(container.id, async () => {
     const { status } = container.record.state
-    if (status === 'paused') throw new Refusal('conflict', `container ${container.id} is already paused`)
+    if (status === 'paused')
+      throw new Refusal('conflict', `container ${container.id} is already paused`)
     if (status === 'restarting') {
-      throw new Refusal('conflict', `container ${container.id} is restarting, wait until the container is running`)
+      throw new Refusal(
+        'conflict',
+        `container ${container.id} is restarting, wait until the container is running`,
+      )
     }
-    if (status !== 'running') throw new Refusal('conflict', `container ${container.id} is not running`)
+    if (status !== 'running')
+      throw new Refusal('conflict', `container ${container.id} is not running`)
     await context.containerd.tasks.pause({ containerId: container.id })
     await context.registry.save(container, { state: pausedState(container.record.state) })
     context.registry.tell(container, 'pause')
@@ -173,7 +203,8 @@ export function pauseContainer(context: Context, container: Container): Promise<
 export function unpauseContainer(context: Context, container: Container): Promise<void> {
   return context.registry.queue.run(container.id, async () => {
     const { status } = container.record.state
-    if (status !== 'paused') throw new Refusal('conflict', `container ${container.id} is not paused`)
+    if (status !== 'paused')
+      throw new Refusal('conflict', `container ${container.id} is not paused`)
     await context.containerd.tasks.resume({ containerId: container.id })
     await context.registry.save(container, { state: unpausedState(container.record.state) })
     context.registry.tell(container, 'unpause')

@@ -99,7 +99,10 @@ function logAttributes(record: ContainerRecord): Readonly<Record<string, string>
 
 /** Makes the task; the process does not run yet. Answers its pid. */
 export async function createTask(
-  context: Context, record: ContainerRecord, spec: object, fifos: Fifos,
+  context: Context,
+  record: ContainerRecord,
+  spec: object,
+  fifos: Fifos,
 ): Promise<number> {
   const { containerd, config } = context
   const { id } = record
@@ -139,7 +142,9 @@ async function forgetKnown(context: Context, id: string): Promise<void> {
   if (found === undefined) return
   const task = await unlessNotFound(tasks.get({ containerId: id, execId: '' }))
   if (task !== undefined && task.process?.status !== TaskStatus.STOPPED) {
-    await unlessNotFound(tasks.kill({ containerId: id, execId: '', signal: 9, all: true })).catch(ended)
+    await unlessNotFound(tasks.kill({ containerId: id, execId: '', signal: 9, all: true })).catch(
+      ended,
+    )
     await unlessNotFound(tasks.wait({ containerId: id, execId: '' })).catch(ended)
   }
   // Also where no task is told of: a creation that was cut off may have left its shim.
@@ -153,7 +158,10 @@ function ended(error: unknown): void {
 }
 
 const runcOptions = (config: ContainersConfig) =>
-  anyMessage(OptionsSchema, create(OptionsSchema, {
-    binaryName: config.runtimeName,
-    systemdCgroup: config.systemdCgroup,
-  }))
+  anyMessage(
+    OptionsSchema,
+    create(OptionsSchema, {
+      binaryName: config.runtimeName,
+      systemdCgroup: config.systemdCgroup,
+    }),
+  )

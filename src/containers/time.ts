@@ -23,7 +23,13 @@ export function epochMs(time: string): number {
 }
 
 const unitsMs: Readonly<Record<string, number>> = {
-  ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000,
+  ns: 1e-6,
+  us: 1e-3,
+  µs: 1e-3,
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
 }
 
 /** A Go duration such as 1h30m, in milliseconds; undefined when it is none. */
@@ -46,7 +52,10 @@ export function parseMoment(text: string): bigint {
   if (durationMs !== undefined) return nowNs() - BigInt(Math.round(durationMs * 1e6))
   const exact = parseLogTime(text) ?? parseLogTime(`${text}Z`) ?? parseLogTime(`${text}T00:00:00Z`)
   if (exact === undefined) {
-    throw new Refusal('invalid', `failed to parse value as time or duration: ${JSON.stringify(text)}`)
+    throw new Refusal(
+      'invalid',
+      `failed to parse value as time or duration: ${JSON.stringify(text)}`,
+    )
   }
   return exact
 }

@@ -14,7 +14,11 @@ export interface TopView {
   readonly Processes: readonly (readonly string[])[]
 }
 
-export async function topContainer(context: Context, container: Container, psArgs: string): Promise<TopView> {
+export async function topContainer(
+  context: Context,
+  container: Container,
+  psArgs: string,
+): Promise<TopView> {
   const { status } = container.record.state
   if (!hasProcess(status)) throw new Refusal('conflict', `container ${container.id} is not running`)
   const args = (psArgs === '' ? '-ef' : psArgs).split(/\s+/).filter((arg) => arg !== '')
@@ -26,7 +30,13 @@ export async function topContainer(context: Context, container: Container, psArg
   let output: string
   try {
     // A command line may not fit into a terminal's width; there is no terminal here.
-    output = (await run('ps', args, { timeout: psTimeoutMs, maxBuffer: 64 * 1024 * 1024, env: { ...process.env, COLUMNS: '8192' } })).stdout
+    output = (
+      await run('ps', args, {
+        timeout: psTimeoutMs,
+        maxBuffer: 64 * 1024 * 1024,
+        env: { ...process.env, COLUMNS: '8192' },
+      })
+    ).stdout
   } catch (error) {
     throw new Refusal('internal', `error running ps: ${messageOf(error)}`, { cause: error })
   }

@@ -2,7 +2,15 @@
  * Walks a folder inside a container's root without ever following a link, and packs what it
  * finds as a tar stream. Directories are held open while their children are read.
  */
-import { createReadStream, closeSync, constants, lstatSync, openSync, readdirSync, readlinkSync } from 'node:fs'
+import {
+  createReadStream,
+  closeSync,
+  constants,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+} from 'node:fs'
 import type { BigIntStats, Stats } from 'node:fs'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -15,7 +23,12 @@ import { splitDevice } from './devices.ts'
 const padPieceBytes = 64 * 1024
 
 /** Adds `path` (a directory is entered) under `name`, and ends nothing. */
-export async function packTree(tar: Pack, path: string, name: string, skip: (inside: string) => boolean = () => false): Promise<void> {
+export async function packTree(
+  tar: Pack,
+  path: string,
+  name: string,
+  skip: (inside: string) => boolean = () => false,
+): Promise<void> {
   const links = new Map<string, string>()
   await packOne(tar, path, name, links, skip)
 }
@@ -34,7 +47,8 @@ export async function sendTar(sink: Writable, fill: (tar: Pack) => Promise<void>
   try {
     await pipeline(Readable.from(tar, { objectMode: false }), sink)
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE')) throw error
+    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE'))
+      throw error
   }
   await filled
 }
@@ -42,13 +56,20 @@ export async function sendTar(sink: Writable, fill: (tar: Pack) => Promise<void>
 type Header = Parameters<Pack['entry']>[0]
 
 async function packOne(
-  tar: Pack, path: string, name: string, links: Map<string, string>, skip: (inside: string) => boolean,
+  tar: Pack,
+  path: string,
+  name: string,
+  links: Map<string, string>,
+  skip: (inside: string) => boolean,
 ): Promise<void> {
   const stat = lstatSync(path, { bigint: false, throwIfNoEntry: false })
   if (stat === undefined || skip(name)) return
   if (stat.isDirectory()) {
     if (name !== '') await entry(tar, { ...headerOf(stat, `${name}/`), type: 'directory' })
-    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | (path.endsWith('/.') ? 0 : constants.O_NOFOLLOW))
+    const fd = openSync(
+      path,
+      constants.O_RDONLY | constants.O_DIRECTORY | (path.endsWith('/.') ? 0 : constants.O_NOFOLLOW),
+    )
     try {
       const folder = `/proc/self/fd/${fd}`
       for (const child of readdirSync(folder).sort()) {
@@ -64,10 +85,15 @@ async function packOne(
 }
 
 async function packLeaf(
-  tar: Pack, path: string, name: string, stat: Stats, links: Map<string, string>,
+  tar: Pack,
+  path: string,
+  name: string,
+  stat: Stats,
+  links: Map<string, string>,
 ): Promise<void> {
   const header = headerOf(stat, name)
-  if (stat.isSymbolicLink()) return entry(tar, { ...header, type: 'symlink', linkname: readlinkSync(path), size: 0 })
+  if (stat.isSymbolicLink())
+    return entry(tar, { ...header, type: 'symlink', linkname: readlinkSync(path), size: 0 })
   if (stat.isFIFO()) return entry(tar, { ...header, type: 'fifo', size: 0 })
   if (stat.isCharacterDevice() || stat.isBlockDevice()) {
     const { major, minor } = splitDevice(stat.rdev)
@@ -78,7 +104,8 @@ async function packLeaf(
   if (stat.nlink > 1) {
     const key = `${stat.dev}:${stat.ino}`
     const first = links.get(key)
-    if (first !== undefined) return entry(tar, { ...header, type: 'link', linkname: first, size: 0 })
+    if (first !== undefined)
+      return entry(tar, { ...header, type: 'link', linkname: first, size: 0 })
     links.set(key, name)
   }
   await packFile(tar, path, { ...header, type: 'file', size: stat.size })
@@ -104,7 +131,8 @@ async function packFile(tar: Pack, path: string, header: Header): Promise<void> 
     }
   }
   closeSync(fd)
-  for (; left > 0 && !sink.destroyed; left -= padPieceBytes) sink.write(Buffer.alloc(Math.min(left, padPieceBytes)))
+  for (; left > 0 && !sink.destroyed; left -= padPieceBytes)
+    sink.write(Buffer.alloc(Math.min(left, padPieceBytes)))
   sink.end(null)
   await closed.promise
 }
@@ -124,16 +152,23 @@ function roomIn(sink: ReturnType<Pack['entry']>): Promise<void> {
 
 function entry(tar: Pack, header: Header): Promise<void> {
   return new Promise((resolve, reject) => {
-    tar.entry(header, (error) => {
-      if (error) reject(error)
-      else resolve()
-    }).end(null)
+    tar
+      .entry(header, (error) => {
+        if (error) reject(error)
+        else resolve()
+      })
+      .end(null)
   })
 }
 
 function headerOf(stat: Stats, name: string): Header {
   return {
-    name, mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, size: 0,
+    name,
+    mode: stat.mode & 0o7777,
+    uid: stat.uid,
+    gid: stat.gid,
+    mtime: stat.mtime,
+    size: 0,
   }
 }
 

@@ -3,8 +3,19 @@
  * inside the root, the last component is never followed: no archive can write outside.
  */
 import {
-  chmodSync, closeSync, constants, createWriteStream, lchownSync, linkSync, lstatSync, lutimesSync,
-  mkdirSync, openSync, rmSync, symlinkSync, utimesSync,
+  chmodSync,
+  closeSync,
+  constants,
+  createWriteStream,
+  lchownSync,
+  linkSync,
+  lstatSync,
+  lutimesSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
 } from 'node:fs'
 import { posix } from 'node:path'
 import { Readable } from 'node:stream'
@@ -21,7 +32,10 @@ interface UnpackOptions {
 }
 
 export async function unpack(
-  root: Root, folder: string, source: Readable, options: UnpackOptions,
+  root: Root,
+  folder: string,
+  source: Readable,
+  options: UnpackOptions,
 ): Promise<void> {
   const tar = extract()
   const folderTimes: { path: string; mtime: Date }[] = []
@@ -57,17 +71,24 @@ async function decompressed(source: Readable): Promise<Readable> {
   const first = await iterator.next()
   if (first.done === true) return Readable.from([])
   const head: unknown = first.value
-  const whole = Readable.from((async function* () {
-    yield head
-    for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) yield next.value as unknown
-  })())
+  const whole = Readable.from(
+    (async function* () {
+      yield head
+      for (let next = await iterator.next(); next.done !== true; next = await iterator.next())
+        yield next.value as unknown
+    })(),
+  )
   const isGzip = Buffer.isBuffer(head) && head[0] === 0x1f && head[1] === 0x8b
   return isGzip ? whole.pipe(createGunzip()) : whole
 }
 
 /** True for a directory. */
 async function unpackOne(
-  root: Root, folder: string, header: Header, content: Readable, options: UnpackOptions,
+  root: Root,
+  folder: string,
+  header: Header,
+  content: Readable,
+  options: UnpackOptions,
 ): Promise<boolean> {
   const path = posix.join(folder, posix.join('/', header.name))
   if (path === folder) return header.type === 'directory'
@@ -78,8 +99,13 @@ async function unpackOne(
     const isFolder = header.type === 'directory'
     if (before !== undefined) {
       if (options.noOverwriteDirNonDir && before.isDirectory() !== isFolder) {
-        const [kind, other] = isFolder ? ['non-directory', 'directory'] : ['directory', 'non-directory']
-        throw new Refusal('invalid', `cannot overwrite ${kind} "${place.inside}" with ${other} "${folder}"`)
+        const [kind, other] = isFolder
+          ? ['non-directory', 'directory']
+          : ['directory', 'non-directory']
+        throw new Refusal(
+          'invalid',
+          `cannot overwrite ${kind} "${place.inside}" with ${other} "${folder}"`,
+        )
       }
       if (!(before.isDirectory() && isFolder)) rmSync(place.path, { recursive: true, force: true })
     }
@@ -92,7 +118,12 @@ async function unpackOne(
 }
 
 async function make(
-  root: Root, folder: string, path: string, header: Header, content: Readable, isFolderAlready: boolean,
+  root: Root,
+  folder: string,
+  path: string,
+  header: Header,
+  content: Readable,
+  isFolderAlready: boolean,
 ): Promise<void> {
   const { mode } = header
   switch (header.type) {
@@ -103,7 +134,9 @@ async function make(
       symlinkSync(header.linkname, path)
       return
     case 'link':
-      withPlace(root, posix.join(folder, posix.join('/', header.linkname)), false, (target) => linkSync(target.path, path))
+      withPlace(root, posix.join(folder, posix.join('/', header.linkname)), false, (target) =>
+        linkSync(target.path, path),
+      )
       return
     case 'fifo':
       makeFifo(path, mode)
@@ -113,7 +146,10 @@ async function make(
       await writeFile(path, content, mode)
       return
     default:
-      throw new Refusal('invalid', `cannot copy ${header.name}: entries of type ${header.type} are not offered`)
+      throw new Refusal(
+        'invalid',
+        `cannot copy ${header.name}: entries of type ${header.type} are not offered`,
+      )
   }
 }
 

@@ -10,21 +10,44 @@ import { checkRestartPolicy } from './validate.ts'
 
 /** Fields that a zero value leaves alone; the pointers among them by null. */
 const changeable = [
-  'CpuShares', 'Memory', 'NanoCpus', 'BlkioWeight', 'CpuPeriod', 'CpuQuota', 'CpuRealtimePeriod',
-  'CpuRealtimeRuntime', 'CpusetCpus', 'CpusetMems', 'MemoryReservation', 'MemorySwap', 'PidsLimit',
+  'CpuShares',
+  'Memory',
+  'NanoCpus',
+  'BlkioWeight',
+  'CpuPeriod',
+  'CpuQuota',
+  'CpuRealtimePeriod',
+  'CpuRealtimeRuntime',
+  'CpusetCpus',
+  'CpusetMems',
+  'MemoryReservation',
+  'MemorySwap',
+  'PidsLimit',
 ] as const
 
 export function updateContainer(
-  context: Context, container: Container, request: UpdateRequest,
+  context: Context,
+  container: Container,
+  request: UpdateRequest,
 ): Promise<readonly string[]> {
   return context.registry.queue.run(container.id, async () => {
     const { status } = container.record.state
     if (status === 'removing' || status === 'dead') {
-      throw new Refusal('conflict', `Cannot update container ${container.id}: container is marked for removal and cannot be "update".`)
+      throw new Refusal(
+        'conflict',
+        `Cannot update container ${container.id}: container is marked for removal and cannot ` +
+          'be "update".',
+      )
     }
     checkRestartPolicy(request.RestartPolicy)
-    if (container.record.hostConfig.AutoRemove && !['', 'no'].includes(request.RestartPolicy.Name)) {
-      throw new Refusal('invalid', 'Restart policy cannot be updated because AutoRemove is enabled for the container')
+    if (
+      container.record.hostConfig.AutoRemove &&
+      !['', 'no'].includes(request.RestartPolicy.Name)
+    ) {
+      throw new Refusal(
+        'invalid',
+        'Restart policy cannot be updated because AutoRemove is enabled for the container',
+      )
     }
     const merged = merge(container.record.hostConfig, request)
     const { resources: hostConfig, warnings } = checkResources(merged, true)
@@ -41,21 +64,35 @@ function merge(hostConfig: HostConfig, request: UpdateRequest): HostConfig {
     const value = request[field]
     if (value !== 0 && value !== '' && value !== null) merged = { ...merged, [field]: value }
   }
-  if (request.Memory > hostConfig.MemorySwap && hostConfig.MemorySwap > 0 && request.MemorySwap === 0) {
-    throw new Refusal('invalid', 'Memory limit should be smaller than already set memoryswap limit, ' +
-      'update the memoryswap at the same time')
+  if (
+    request.Memory > hostConfig.MemorySwap &&
+    hostConfig.MemorySwap > 0 &&
+    request.MemorySwap === 0
+  ) {
+    throw new Refusal(
+      'invalid',
+      'Memory limit should be smaller than already set memoryswap limit, ' +
+        'update the memoryswap at the same time',
+    )
   }
-  if (request.RestartPolicy.Name !== '') merged = { ...merged, RestartPolicy: request.RestartPolicy }
+  if (request.RestartPolicy.Name !== '')
+    merged = { ...merged, RestartPolicy: request.RestartPolicy }
   return merged
 }
 
-async function apply(context: Context, container: Container, hostConfig: HostConfig): Promise<void> {
+async function apply(
+  context: Context,
+  container: Container,
+  hostConfig: HostConfig,
+): Promise<void> {
   try {
     await context.containerd.tasks.update({
       containerId: container.id,
       resources: anyOci('LinuxResources', ociResources(hostConfig)),
     })
   } catch (error) {
-    throw new Refusal('internal', `Cannot update container ${container.id}: ${messageOf(error)}`, { cause: error })
+    throw new Refusal('internal', `Cannot update container ${container.id}: ${messageOf(error)}`, {
+      cause: error,
+    })
   }
 }

@@ -38,7 +38,9 @@ export function lookUpUser(root: Root, spec: string, groupAdd: readonly string[]
   let additional: readonly number[] = []
   if (groupPart !== '') gid = findGroup(groups, groupPart)
   else if (user.name !== '') {
-    additional = groups.filter((group) => group.members.includes(user.name)).map((group) => group.gid)
+    additional = groups
+      .filter((group) => group.members.includes(user.name))
+      .map((group) => group.gid)
   }
   const added = groupAdd.map((group) => findGroup(groups, group))
   // The main group is listed among the additional ones too, as the engine does.
@@ -52,7 +54,10 @@ function findUser(passwd: readonly PasswdEntry[], part: string): PasswdEntry {
   const entry = passwd.find((candidate) => candidate.name === wanted || candidate.uid === uid)
   if (entry !== undefined) return entry
   if (uid === undefined) {
-    throw new Refusal('internal', `unable to find user ${wanted}: no matching entries in passwd file`)
+    throw new Refusal(
+      'internal',
+      `unable to find user ${wanted}: no matching entries in passwd file`,
+    )
   }
   checkRange(uid)
   return { name: '', uid, gid: 0, home: '/' }
@@ -78,8 +83,14 @@ function parsePasswd(text: string): readonly PasswdEntry[] {
   const entries: PasswdEntry[] = []
   for (const line of text.split('\n')) {
     const [name, , uid, gid, , home] = line.trim().split(':')
-    if (name === undefined || name === '' || !/^\d+$/.test(uid ?? '') || !/^\d+$/.test(gid ?? '')) continue
-    entries.push({ name, uid: Number(uid), gid: Number(gid), home: home === undefined || home === '' ? '/' : home })
+    if (name === undefined || name === '' || !/^\d+$/.test(uid ?? '') || !/^\d+$/.test(gid ?? ''))
+      continue
+    entries.push({
+      name,
+      uid: Number(uid),
+      gid: Number(gid),
+      home: home === undefined || home === '' ? '/' : home,
+    })
   }
   return entries
 }
@@ -89,7 +100,11 @@ function parseGroups(text: string): readonly GroupEntry[] {
   for (const line of text.split('\n')) {
     const [name, , gid, members] = line.trim().split(':')
     if (name === undefined || name === '' || !/^\d+$/.test(gid ?? '')) continue
-    entries.push({ name, gid: Number(gid), members: (members ?? '').split(',').filter((m) => m !== '') })
+    entries.push({
+      name,
+      gid: Number(gid),
+      members: (members ?? '').split(',').filter((m) => m !== ''),
+    })
   }
   return entries
 }

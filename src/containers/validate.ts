@@ -15,12 +15,18 @@ import { stopSignalOf } from './signals.ts'
 
 const invalid = (sentence: string): Refusal => new Refusal('invalid', sentence)
 
-export function checkContainer(context: Context, config: Config, hostConfig: HostConfig): readonly string[] {
+export function checkContainer(
+  context: Context,
+  config: Config,
+  hostConfig: HostConfig,
+): readonly string[] {
   const kind = modeKind(hostConfig.NetworkMode)
   if (kind === 'container') checkContainerMode(config, hostConfig)
   if (kind === 'host' && (hostConfig.Links ?? []).length > 0) {
-    throw invalid("conflicting options: host type networking can't be used with links. " +
-      'This would result in undefined behavior')
+    throw invalid(
+      "conflicting options: host type networking can't be used with links. " +
+        'This would result in undefined behavior',
+    )
   }
   checkPorts(hostConfig)
   for (const entry of hostConfig.ExtraHosts ?? []) {
@@ -39,13 +45,18 @@ export function checkContainer(context: Context, config: Config, hostConfig: Hos
   for (const rule of hostConfig.DeviceCgroupRules ?? []) parseRule(rule)
   if (config.StopSignal !== '') stopSignalOf(config.StopSignal)
   for (const entry of config.Env ?? []) {
-    if (entry === '' || entry.startsWith('=')) throw invalid(`invalid environment variable: ${entry}`)
+    if (entry === '' || entry.startsWith('='))
+      throw invalid(`invalid environment variable: ${entry}`)
   }
   if (config.WorkingDir !== '' && !config.WorkingDir.startsWith('/')) {
-    throw invalid(`the working directory '${config.WorkingDir}' is invalid, it needs to be an absolute path`)
+    throw invalid(
+      `the working directory '${config.WorkingDir}' is invalid, it needs to be an absolute path`,
+    )
   }
   if (hostConfig.OomScoreAdj < -1000 || hostConfig.OomScoreAdj > 1000) {
-    throw invalid(`Invalid value ${hostConfig.OomScoreAdj}, range for oom score adj is [-1000, 1000]`)
+    throw invalid(
+      `Invalid value ${hostConfig.OomScoreAdj}, range for oom score adj is [-1000, 1000]`,
+    )
   }
   if (hostConfig.ShmSize < 0) throw invalid('SHM size can not be less than 0')
   checkMounts(hostConfig)
@@ -56,8 +67,10 @@ export function checkContainer(context: Context, config: Config, hostConfig: Hos
     throw invalid(`invalid user namespace mode: ${hostConfig.UsernsMode}`)
   }
   if ((hostConfig.DeviceRequests ?? []).length > 0) {
-    throw invalid('could not select device driver "" with capabilities: ' +
-      JSON.stringify(hostConfig.DeviceRequests?.[0]?.Capabilities ?? []))
+    throw invalid(
+      'could not select device driver "" with capabilities: ' +
+        JSON.stringify(hostConfig.DeviceRequests?.[0]?.Capabilities ?? []),
+    )
   }
   return warningsOf(hostConfig)
 }
@@ -69,8 +82,10 @@ function checkContainerMode(config: Config, hostConfig: HostConfig): void {
   const conflicting = (what: string) => invalid(`conflicting options: ${what} and the network mode`)
   if (config.Hostname !== '') throw conflicting('hostname')
   if ((hostConfig.Links ?? []).length > 0) {
-    throw invalid("conflicting options: container type network can't be used with links. " +
-      'This would result in undefined behavior')
+    throw invalid(
+      "conflicting options: container type network can't be used with links. " +
+        'This would result in undefined behavior',
+    )
   }
   if ((hostConfig.Dns ?? []).length > 0) throw conflicting('dns')
   if ((hostConfig.ExtraHosts ?? []).length > 0) throw conflicting('custom host-to-IP mapping')
@@ -85,7 +100,8 @@ function checkContainerMode(config: Config, hostConfig: HostConfig): void {
 
 function checkPorts(hostConfig: HostConfig): void {
   for (const [key, bindings] of Object.entries(hostConfig.PortBindings ?? {})) {
-    if (parsePortKey(key) === undefined) throw invalid(`invalid port specification: ${JSON.stringify(key)}`)
+    if (parsePortKey(key) === undefined)
+      throw invalid(`invalid port specification: ${JSON.stringify(key)}`)
     for (const { HostPort } of bindings ?? []) {
       if (HostPort !== '' && parsePortKey(HostPort) === undefined) {
         throw invalid(`invalid port specification: ${JSON.stringify(HostPort)}`)
@@ -99,7 +115,11 @@ function checkLink(context: Context, text: string): void {
   try {
     context.registry.find(name)
   } catch (error) {
-    throw new Refusal('invalid', `could not get container for ${name}: No such container: ${name}`, { cause: error })
+    throw new Refusal(
+      'invalid',
+      `could not get container for ${name}: No such container: ${name}`,
+      { cause: error },
+    )
   }
 }
 
@@ -107,8 +127,10 @@ function checkLink(context: Context, text: string): void {
 export function checkRestartPolicy(policy: RestartPolicy): void {
   const { Name, MaximumRetryCount } = policy
   if (!['', 'no', 'always', 'on-failure', 'unless-stopped'].includes(Name)) {
-    throw invalid(`invalid restart policy: unknown policy '${Name}'; ` +
-      "use one of 'no', 'always', 'on-failure', or 'unless-stopped'")
+    throw invalid(
+      `invalid restart policy: unknown policy '${Name}'; ` +
+        "use one of 'no', 'always', 'on-failure', or 'unless-stopped'",
+    )
   }
   if (MaximumRetryCount < 0) {
     throw invalid('invalid restart policy: maximum retry count cannot be negative')
@@ -120,7 +142,10 @@ export function checkRestartPolicy(policy: RestartPolicy): void {
 
 function checkModes(hostConfig: HostConfig): void {
   const { IpcMode, PidMode, UTSMode, CgroupnsMode } = hostConfig
-  if (!['', 'none', 'private', 'shareable', 'host'].includes(IpcMode) && !/^container:.+/.test(IpcMode)) {
+  if (
+    !['', 'none', 'private', 'shareable', 'host'].includes(IpcMode) &&
+    !/^container:.+/.test(IpcMode)
+  ) {
     throw invalid(`invalid IPC mode: ${IpcMode}`)
   }
   if (!['', 'host', 'private'].includes(PidMode) && !/^container:.+/.test(PidMode)) {
@@ -154,14 +179,17 @@ function warningsOf(hostConfig: HostConfig): readonly string[] {
 
 /** The endpoints of a new container, as far as their networks exist. */
 export function checkEndpoints(
-  context: Context, networks: Readonly<Record<string, EndpointSettings>>,
+  context: Context,
+  networks: Readonly<Record<string, EndpointSettings>>,
 ): void {
   for (const [name, settings] of Object.entries(networks)) {
     try {
       context.networks.validateEndpoint(name, endpointSpec(name, settings))
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
-      throw new Refusal(error.kind, `invalid config for network ${name}: ${error.message}`, { cause: error })
+      throw new Refusal(error.kind, `invalid config for network ${name}: ${error.message}`, {
+        cause: error,
+      })
     }
   }
 }
