@@ -3,7 +3,7 @@
  * and no name in the archive, leads out of it.
  */
 import { basename, posix } from 'node:path'
-import { lstatSync } from 'node:fs'
+import { lstatSync, readlinkSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { Refusal } from '../base/refusal.ts'
 import { formatTime } from './time.ts'
@@ -70,7 +70,9 @@ function linkTarget(root: Root, path: string): string {
     return withPlace(root, path, true, (place) => place.inside)
   } catch (error) {
     if (codeOf(error) !== 'ENOENT') throw error
-    return path
+    // It leads nowhere: the way as it is written, which the client is then told is not there.
+    const target = withPlace(root, path, false, (place) => readlinkSync(place.path))
+    return posix.resolve('/', posix.dirname(path), target)
   }
 }
 

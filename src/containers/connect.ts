@@ -98,14 +98,31 @@ export function disconnectNetwork(
     }
     const running = hasProcess(container.record.state.status)
     if (!(name in container.record.networks)) {
+      // Of what runs, Docker names an unknown or ambiguous network first.
+      if (running && !force) context.networks.find(network)
       const which = running ? 'network' : 'the network'
       throw new Refusal(
         'internal',
         `container ${container.id} is not connected to ${which} ${name}`,
       )
     }
-    if (running) await context.networks.disconnect(container.id, name, force)
-    const { [name]: _gone, ...networks } = container.record.networks
-    await context.registry.save(container, { networks })
+    const { registry } = context
+    if (!running) return registry.save(container, { networks: without(container, name) })
+    const before = container.record.networks
+    try {
+      await context.networks.disconnect(container.id, name, force, () => [
+        registry.change(container, { networks: without(container, name) }),
+      ])
+    } catch (error) {
+      if (!(name in container.record.networks)) {
+        await registry.save(container, { networks: before })
+      }
+      throw error
+    }
   })
+}
+
+function without({ record }: Container, name: string): ContainerRecord['networks'] {
+  const { [name]: _gone, ...networks } = record.networks
+  return networks
 }

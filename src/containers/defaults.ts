@@ -86,8 +86,7 @@ export function withHostname(
   if (config.Hostname !== '') return config
   const kind = modeKind(hostConfig.NetworkMode)
   if (kind === 'container') return { ...config, Hostname: donor ?? '' }
-  const usesHost = kind === 'host' || hostConfig.UTSMode === 'host'
-  return { ...config, Hostname: usesHost ? hostname() : shortId(id) }
+  return { ...config, Hostname: kind === 'host' ? hostname() : shortId(id) }
 }
 
 const logDrivers = ['json-file', 'local', 'none']
@@ -106,8 +105,6 @@ const logOptions = new Set([
 
 /** HostConfig with Docker's defaults in place of zero values. */
 export function withDefaults(given: HostConfig, config: ContainersConfig): HostConfig {
-  const privilegedLike = given.Privileged || given.PidMode === 'host' || given.IpcMode === 'host'
-  const security = given.SecurityOpt ?? (privilegedLike ? ['label=disable'] : null)
   return {
     ...given,
     NetworkMode: modeName(given.NetworkMode),
@@ -120,15 +117,24 @@ export function withDefaults(given: HostConfig, config: ContainersConfig): HostC
       given.CgroupnsMode === '' ? defaultCgroupns(given.Privileged) : given.CgroupnsMode,
     ConsoleSize: given.ConsoleSize ?? [0, 0],
     IpcMode: given.IpcMode === '' ? 'private' : given.IpcMode,
-    SecurityOpt: security,
+    SecurityOpt: securityOptions(given),
     ShmSize: given.ShmSize === 0 ? config.defaultShmBytes : given.ShmSize,
     Runtime: given.Runtime === '' ? config.runtimeName : given.Runtime,
     MemorySwappiness: given.MemorySwappiness === -1 ? null : given.MemorySwappiness,
     PidsLimit: given.PidsLimit !== null && given.PidsLimit <= 0 ? null : given.PidsLimit,
-    PortBindings: given.PortBindings ?? {},
     MaskedPaths: given.MaskedPaths ?? (given.Privileged ? null : maskedPaths),
     ReadonlyPaths: given.ReadonlyPaths ?? (given.Privileged ? null : readonlyPaths),
   }
+}
+
+/** Who shares the host's processes has no label, and inspect says so, unless the request did. */
+function securityOptions(given: HostConfig): HostConfig['SecurityOpt'] {
+  const sharesHost = given.Privileged || given.PidMode === 'host' || given.IpcMode === 'host'
+  const own = given.SecurityOpt ?? []
+  if (!sharesHost || own.some((option) => option.split('=')[0] === 'label')) {
+    return given.SecurityOpt
+  }
+  return [...own, 'label=disable']
 }
 
 function logConfigOf(

@@ -113,6 +113,7 @@ export function stopHealth(container: Container): void {
 
 export function healthStatus({ live, record }: Container): 'none' | Health['status'] {
   if (live.health !== undefined) return live.health.status
+  if (!record.everStarted) return 'none'
   return commandOf(record.config.Healthcheck, record.config.Shell) === undefined
     ? 'none'
     : 'starting'

@@ -9,7 +9,7 @@ import { shortId } from '../base/id.ts'
 import type { EmitEvent } from '../base/event.ts'
 import { KeyedQueue } from '../base/queue.ts'
 import { Refusal } from '../base/refusal.ts'
-import type { Store } from '../store/store.ts'
+import type { Change, Store } from '../store/store.ts'
 import { parseRecord } from './record.ts'
 import type { ContainerRecord } from './record.ts'
 import type { Exec } from './exec-record.ts'
@@ -136,9 +136,14 @@ export class Registry {
 
   /** Changes the record; in memory at once, durable when it resolves. */
   async save(container: Container, change: Partial<ContainerRecord>): Promise<void> {
+    await this.#store.write([this.change(container, change)])
+  }
+
+  /** The same for a commit that somebody else makes: in memory at once, durable with that. */
+  change(container: Container, change: Partial<ContainerRecord>): Change {
     container.record = { ...container.record, ...change }
     const { id, record } = container
-    await this.#store.write([{ collection: collectionName, id, document: record }])
+    return { collection: collectionName, id, document: record }
   }
 
   async delete(container: Container): Promise<void> {

@@ -34,17 +34,35 @@ export async function removeContainer(
   if (live.removing) {
     throw new Refusal('conflict', `removal of container ${name} is already in progress`)
   }
-  const { status } = container.record.state
-  if (isRunning(status) && !options.force) throw refusalOfRunning(container)
+  if (isRunning(container.record.state.status) && !options.force) throw refusalOfRunning(container)
   live.removing = true
   try {
-    if (isRunning(status)) await endForRemoval(context, container, name)
-    await context.registry.queue.run(container.id, () =>
-      removeNow(context, container, options.volumes),
-    )
+    for (let ends = 0; !(await removeIdle(context, container, options)); ends++) {
+      if (!options.force || ends === endsMax) throw refusalOfRunning(container)
+      await endForRemoval(context, container, name)
+    }
   } finally {
     live.removing = false
   }
+}
+
+/** New starts are refused while it is being removed; as many may have been asked for before. */
+const endsMax = 16
+
+/** False when it runs, also because of a start that was asked for earlier than the removal. */
+function removeIdle(
+  context: Context,
+  container: Container,
+  options: RemoveOptions,
+): Promise<boolean> {
+  const { id } = container
+  // What runs is ended outside of the queue: its exit is handled inside.
+  if (isRunning(container.record.state.status)) return Promise.resolve(false)
+  return context.registry.queue.run(id, async () => {
+    if (isRunning(container.record.state.status)) return false
+    await removeNow(context, container, options.volumes)
+    return true
+  })
 }
 
 function refusalOfRunning({ record }: Container): Refusal {

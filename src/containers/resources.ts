@@ -44,6 +44,9 @@ export function checkResources<R extends Resources>(
     warnings.push('Your kernel does not support OomKillDisable. OomKillDisable discarded.')
     resources = { ...resources, OomKillDisable: null }
   }
+  if (given.OomKillDisable === null && !update && layout.oomKillDisable) {
+    resources = { ...resources, OomKillDisable: false }
+  }
   if (given.OomKillDisable === true && Memory === 0 && layout.oomKillDisable) {
     warnings.push(
       'OOM killer is disabled for the container, but no memory limit is set, this ' +

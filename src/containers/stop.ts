@@ -26,6 +26,10 @@ export async function stopContainer(
   container: Container,
   options: StopOptions,
 ): Promise<void> {
+  // A start that goes on is waited for.
+  if (!isRunning(container.record.state.status)) {
+    await context.registry.queue.run(container.id, () => Promise.resolve())
+  }
   if (!isRunning(container.record.state.status)) {
     throw new Refusal('notModified', 'container is already stopped')
   }
@@ -98,6 +102,12 @@ async function settled(result: Promise<unknown>, timeoutMs: number | undefined):
   }
 }
 
+/** It has ended by itself meanwhile: what was wanted. */
+function hasEnded(error: unknown): boolean {
+  const sentences = /process already finished|not running|a stopped container/
+  return isNotFound(error) || sentences.test(containerdMessage(error))
+}
+
 async function sendSignal(context: Context, container: Container, signal: number): Promise<void> {
   try {
     await context.containerd.tasks.kill({
@@ -107,12 +117,7 @@ async function sendSignal(context: Context, container: Container, signal: number
       all: false,
     })
   } catch (error) {
-    // It has ended by itself meanwhile: what was wanted.
-    if (
-      !isNotFound(error) &&
-      !/process already finished|not running/.test(containerdMessage(error))
-    )
-      throw error
+    if (!hasEnded(error)) throw error
   }
   context.registry.tell(container, 'kill', { signal: String(signal) })
 }
@@ -120,7 +125,11 @@ async function sendSignal(context: Context, container: Container, signal: number
 /** A frozen process gets no signal before it thaws. */
 async function unfreeze(context: Context, container: Container): Promise<void> {
   if (container.record.state.status !== 'paused') return
-  await context.containerd.tasks.resume({ containerId: container.id })
+  try {
+    await context.containerd.tasks.resume({ containerId: container.id })
+  } catch (error) {
+    if (!hasEnded(error)) throw error
+  }
   await context.registry.save(container, { state: unpausedState(container.record.state) })
   context.registry.tell(container, 'unpause')
 }
