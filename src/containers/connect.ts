@@ -8,7 +8,7 @@ import { Refusal } from '../base/refusal.ts'
 import type { EndpointSpec } from '../network/model.ts'
 import type { EndpointSettings } from './config.ts'
 import { kindOf, networkName } from './networking.ts'
-import { hasProcess } from './record.ts'
+import { hasProcess, type ContainerRecord } from './record.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 
@@ -26,23 +26,28 @@ export function connectNetwork(
     checkModes(container, name)
     const running = hasProcess(container.record.state.status)
     const wish = { ...spec, network: name }
-    let NetworkID = ''
-    if (running) {
-      if (name in container.record.networks) {
-        throw new Refusal(
-          'forbidden',
-          `endpoint with name ${container.record.name} already exists in network ${name}`,
-        )
-      }
-      NetworkID = (await context.networks.connect(container.id, wish)).networkId
-    } else {
-      context.networks.validateEndpoint(name, wish)
+    const { networks, registry } = context
+    const stored = (NetworkID: string) => ({
+      networks: { ...container.record.networks, [name]: { ...settings, NetworkID } },
+    })
+    if (!running) {
+      networks.validateEndpoint(name, wish)
+      return registry.save(container, stored(''))
     }
-    const networks = { ...container.record.networks, [name]: { ...settings, NetworkID } }
+    if (name in container.record.networks) {
+      throw new Refusal(
+        'forbidden',
+        `endpoint with name ${container.record.name} already exists in network ${name}`,
+      )
+    }
     try {
-      await context.registry.save(container, { networks })
+      await networks.connect(container.id, wish, () => [
+        registry.change(container, stored(networks.find(name).id)),
+      ])
     } catch (error) {
-      if (running) await context.networks.disconnect(container.id, name, true)
+      if (name in container.record.networks) {
+        await registry.save(container, { networks: without(container, name) })
+      }
       throw error
     }
   })

@@ -23,7 +23,7 @@ const nftablesGroup = 7
 /** Keeps 8,000 events while the loop is blocked. A limit, not an allocation. */
 const eventBufferBytes = 8 << 20
 /** Quiet for so long before the callback runs … */
-const quietMs = 50
+const stepMs = 25
 /** … but no later than this after the first event, however busy the kernel is. */
 const latestMs = 1000
 /** Datagrams read in one go, before the loop gets its turn again. */
@@ -65,15 +65,16 @@ function watch(ns: Netns, protocol: number, groups: readonly number[], changed: 
     socket.close()
     throw error
   }
-  const debounced = debounce(changed)
+  const collector = collect(socket.fd, changed)
   const ready = watchReadable(socket.fd, (failed) => {
-    const drained = drain(socket.fd)
-    if (drained !== 'nothing' || failed) debounced.call(failed || drained === 'overrun')
+    // What is there is read later: this turn of the loop has something more urgent to do.
+    ready.pause()
+    collector.begin(failed, () => ready.resume())
   })
   ready.unref()
   return {
     close() {
-      debounced.cancel()
+      collector.cancel()
       ready.close()
       socket.close()
     },
@@ -96,27 +97,25 @@ function drain(fd: number): 'nothing' | 'events' | 'overrun' {
   return result
 }
 
-function debounce(changed: Changed): { call(overrun: boolean): void; cancel(): void } {
+/** Reads a burst of events in steps until one step finds none; tells once, at its end. */
+function collect(fd: number, changed: Changed) {
   let timer: NodeJS.Timeout | undefined
-  let overrun = false
-  let firstAt = 0
-  const fire = () => {
-    const lost = overrun
-    timer = undefined
-    overrun = false
-    changed(lost)
+  const begin = (failed: boolean, ended: () => void) => {
+    const latestAt = performance.now() + latestMs
+    let overrun = failed
+    let found = failed
+    const step = () => {
+      const drained = drain(fd)
+      overrun ||= drained === 'overrun'
+      found ||= drained !== 'nothing'
+      if (drained !== 'nothing' && performance.now() < latestAt) {
+        timer = setTimeout(step, stepMs).unref()
+        return
+      }
+      ended()
+      if (found) changed(overrun)
+    }
+    timer = setTimeout(step, stepMs).unref()
   }
-  return {
-    call(lost) {
-      overrun ||= lost
-      const now = performance.now()
-      if (timer === undefined) firstAt = now
-      else clearTimeout(timer)
-      const delay = Math.min(quietMs, Math.max(0, firstAt + latestMs - now))
-      timer = setTimeout(fire, delay).unref()
-    },
-    cancel() {
-      clearTimeout(timer)
-    },
-  }
+  return { begin, cancel: () => clearTimeout(timer) }
 }

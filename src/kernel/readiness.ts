@@ -10,6 +10,9 @@ import koffi from 'koffi'
 export interface ReadinessWatch {
   /** Stops; to be called before the descriptor is closed. */
   close(): void
+  /** Stops until `resume`. */
+  pause(): void
+  resume(): void
   /** Lets the process end although this is watched. */
   unref(): void
 }
@@ -33,6 +36,12 @@ export function watchReadable(fd: number, ready: (failed: boolean) => void): Rea
     close() {
       if (open) handle.close()
       open = false
+    },
+    pause() {
+      if (open) handle.stop()
+    },
+    resume() {
+      if (open) handle.start({ readable: true }, onEvent)
     },
     unref: () => handle.unref(),
   }

@@ -58,10 +58,20 @@ export function listRoutes(ns: Netns): readonly Route[] {
 
 /** The same on an open socket. */
 export function listRoutesOn(socket: NetlinkSocket): readonly Route[] {
-  const names = new Map(listLinksOn(socket).map(({ index, name }) => [index, name]))
+  return dumpRoutes(socket, new Map(listLinksOn(socket).map(({ index, name }) => [index, name])))
+}
+
+/** Prefixes that are reached without a gateway; spares the look at the links. */
+export function listDirectPrefixes(ns: Netns): readonly string[] {
+  return withRoute(ns, (socket) => dumpRoutes(socket, new Map()))
+    .filter(({ gateway }) => gateway === '')
+    .map(({ destination }) => destination)
+}
+
+function dumpRoutes(socket: NetlinkSocket, names: ReadonlyMap<number, string>): readonly Route[] {
   const found: Route[] = []
   for (const family of [AF_INET, AF_INET6]) {
-    const body = [routeHeader(family, 0, 0, 0, 0, 0)]
+    const body = [routeHeader(family, 0, RT_TABLE_MAIN, 0, 0, 0)]
     for (const reply of socket.dump({ type: RTM_GETROUTE, body, attempted: 'list routes' })) {
       // A kernel without IPv6 answers a question for its routes with those of all families.
       if (reply.type !== RTM_NEWROUTE || reply.body.readUInt8() !== family) continue

@@ -19,6 +19,7 @@ import {
   publicationsOf,
   takePorts,
 } from './publish.ts'
+import type { Alongside } from './networks.ts'
 import type { SandboxRecord } from './records.ts'
 import type { Room } from './room.ts'
 import { departureKeys, emitEndpoints, refusals, saveSandbox } from './sandbox-verbs.ts'
@@ -31,6 +32,7 @@ export async function connectSandbox(
   room: Room,
   containerId: string,
   spec: EndpointSpec,
+  alongside?: Alongside,
 ): Promise<Endpoint> {
   const entry = liveEntry(room, containerId)
   const before = entry.record.sandbox
@@ -57,9 +59,8 @@ export async function connectSandbox(
     changeHosts(after, endpoint, true)
     undo.push(() => changeHosts(after, endpoint, false))
     undo.push(() => setNames(room, network.id, endpoint.id, undefined))
-    await settle(room, entry, before, after, [
-      setNames(room, network.id, endpoint.id, endpoint),
-    ])
+    const names = setNames(room, network.id, endpoint.id, endpoint)
+    await settle(room, entry, before, after, undo, [names], alongside)
     await refreshParents(room, parents)
     emitEndpoints(room, 'connect', [endpoint])
     return endpoint
@@ -134,19 +135,22 @@ async function settle(
   entry: SandboxEntry,
   before: Sandbox,
   after: Sandbox,
+  undo: UndoStack,
   tasks: readonly Promise<unknown>[],
+  alongside: Alongside | undefined,
 ): Promise<void> {
   const internal = needsResolver(room, after)
   const wasInternal = needsResolver(room, before)
   const text = resolvConfOf(room, after, internal)
   const resolvConfHash = updateResolvConf(after, text, entry.record.resolvConfHash)
   const record: SandboxRecord = { sandbox: after, resolvConfHash }
+  undo.push(() => saveSandbox(room, { ...entry.record, sandbox: before }))
   await allOrFirstFailure([
     ...tasks,
     ...(internal ? [setResolver(room, after)] : []),
     ...(wasInternal && !internal ? [room.keeper.removeResolver(after.id)] : []),
     ...(rulesChange(room, before, after) ? [stateFirewall(room, after)] : []),
-    saveSandbox(room, record),
+    saveSandbox(room, record, alongside),
   ])
   entry.record = record
 }
@@ -163,6 +167,7 @@ export async function disconnectSandbox(
   room: Room,
   containerId: string,
   networkIdOrName: string,
+  alongside?: Alongside,
 ): Promise<void> {
   const { network } = room.state.find(networkIdOrName).record
   const entry = liveEntry(room, containerId)
@@ -198,10 +203,9 @@ export async function disconnectSandbox(
       changeHosts(before, endpoint, true)
     })
     changeHosts(after, endpoint, false)
-    await settle(room, entry, before, after, [
-      setNames(room, network.id, endpoint.id, undefined),
-      ...droppedPorts(room, before, after),
-    ])
+    const names = setNames(room, network.id, endpoint.id, undefined)
+    const tasks = [names, ...droppedPorts(room, before, after)]
+    await settle(room, entry, before, after, undo, tasks, alongside)
   } catch (error) {
     await undo.run()
     throw error
@@ -237,4 +241,5 @@ export async function renameSandbox(room: Room, containerId: string, name: strin
   await allOrFirstFailure(
     endpoints.map((endpoint) => setNames(room, endpoint.networkId, endpoint.id, endpoint)),
   )
+  await refreshParents(room, parentsOf(room, containerId))
 }

@@ -10,7 +10,7 @@ import { Departures } from './departures.ts'
 import { Ipam } from './ipam/ipam.ts'
 import type { EndpointSpec, Network, NetworkSpec, Sandbox, SandboxSpec } from './model.ts'
 import { createNetwork, pruneNetworks, removeNetwork } from './network-verbs.ts'
-import type { Networks } from './networks.ts'
+import type { Alongside, Networks } from './networks.ts'
 import { planAll } from './plan.ts'
 import { PortTable } from './ports.ts'
 import { collections, parseNetworkRecord, parseSandboxRecord } from './records.ts'
@@ -121,18 +121,23 @@ class Engine implements NetworkEngine {
     return entry?.ready === true ? entry.record.sandbox : undefined
   }
 
-  connect(containerId: string, spec: EndpointSpec) {
-    return this.#inTurn(containerId, () => connectSandbox(this.#room, containerId, spec))
+  connect(containerId: string, spec: EndpointSpec, alongside?: Alongside) {
+    return this.#inTurn(containerId, () => connectSandbox(this.#room, containerId, spec, alongside))
   }
 
-  disconnect(containerId: string, network: string, force: boolean): Promise<void> {
+  disconnect(
+    containerId: string,
+    network: string,
+    force: boolean,
+    alongside?: Alongside,
+  ): Promise<void> {
     return this.#inTurn(containerId, async () => {
       if (force && !this.#room.state.sandboxes.has(containerId)) {
         const { id } = this.find(network)
         const known = this.endpointsOf(id).some((one) => one.containerId === containerId)
         if (!known) throw new Refusal('notFound', `endpoint ${containerId} not found`)
       }
-      await disconnectSandbox(this.#room, containerId, network)
+      await disconnectSandbox(this.#room, containerId, network, alongside)
     })
   }
 

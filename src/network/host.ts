@@ -3,10 +3,10 @@ import { existsSync, readFileSync } from 'node:fs'
 import { parseAddress, type Address } from '../address/ip.ts'
 import { parsePrefix, type Prefix } from '../address/prefix.ts'
 import { listAddresses } from '../kernel/address.ts'
-import { listLinks, type Link } from '../kernel/link.ts'
+import { findLink, listLinks, type Link } from '../kernel/link.ts'
 import { homeNetns, openNetns, type Netns } from '../kernel/netns.ts'
 import type { KernelObject } from '../kernel/object.ts'
-import { listRoutes } from '../kernel/route.ts'
+import { listDirectPrefixes, listRoutes } from '../kernel/route.ts'
 import { readSysctl } from '../kernel/sysctl.ts'
 import { parseResolvConf } from '../names/resolvconf.ts'
 import type { HostFacts } from './drivers/driver.ts'
@@ -18,7 +18,12 @@ export function plainFacts(room: Room): HostFacts {
   return { links: new Map(), networks: room.state.list(), userlandProxy, ipv6: kernelHasIpv6() }
 }
 
-/** Facts with the links of the daemon's namespace, from one dump. */
+/** Facts that look at a link of the daemon's namespace when they are asked for it. */
+export function singleFacts(room: Room): HostFacts {
+  return { ...plainFacts(room), links: { get: (name) => findLink(homeNetns(), name) } }
+}
+
+/** Facts with all links of the daemon's namespace, from one dump: for many networks at once. */
 export function hostFacts(room: Room): HostFacts {
   const links = new Map(listLinks(homeNetns()).map((link) => [link.name, link]))
   return { ...plainFacts(room), links }
@@ -34,8 +39,8 @@ export function kernelHasIpv6(): boolean {
 
 /** On-link prefixes of the host: automatic pools stay clear of them. */
 export function routedPrefixes(): readonly Prefix[] {
-  return listRoutes(homeNetns()).flatMap(({ gateway, destination }) => {
-    const parsed = gateway === '' ? parsePrefix(destination) : undefined
+  return listDirectPrefixes(homeNetns()).flatMap((destination) => {
+    const parsed = parsePrefix(destination)
     return parsed === undefined || parsed.prefix.length === 0 ? [] : [parsed.prefix]
   })
 }

@@ -13,7 +13,7 @@ import { diffObjects, type Step } from './diff.ts'
 import { driverNamed } from './drivers/drivers.ts'
 import type { Driver, HostFacts } from './drivers/driver.ts'
 import { familyOf } from './ipam/ipam.ts'
-import { findObjects, hostFacts, resolversOfHost, routedPrefixes } from './host.ts'
+import { findObjects, resolversOfHost, routedPrefixes, singleFacts } from './host.ts'
 import type { Network, NetworkSpec } from './model.ts'
 import { collections, type NetworkRecord } from './records.ts'
 import type { Room } from './room.ts'
@@ -64,7 +64,7 @@ export async function makeNetwork(
   id: string,
   spec: NetworkSpec,
 ): Promise<Network> {
-  const host = hostFacts(room)
+  const host = singleFacts(room)
   if (!spec.configOnly) {
     const refusal = driver.validateNetwork(id, spec, host)
     if (refusal !== undefined) throw refusal
@@ -111,8 +111,9 @@ async function program(
 ): Promise<void> {
   const desired = driver.networkObjects(network, host)
   await room.departures.gone(desired.flatMap((one) => (one.type === 'bridge' ? [one.name] : [])))
-  const steps = diffObjects(desired, findObjects(desired))
   const bridge = desired.find((one) => one.type === 'bridge')
+  const isNew = bridge !== undefined && host.links.get(bridge.name) === undefined
+  const steps = diffObjects(desired, isNew ? [] : findObjects(desired))
   const lentAddresses =
     bridge?.adopted === true ? steps.flatMap((step) => addressMade(step)) : []
   if (bridge !== undefined) room.state.linksInTheMaking.add(bridge.name)
@@ -208,7 +209,7 @@ async function takeDown(room: Room, record: NetworkRecord): Promise<void> {
 }
 
 async function removeObjects(room: Room, driver: Driver, record: NetworkRecord): Promise<void> {
-  const desired = driver.networkObjects(record.network, hostFacts(room))
+  const desired = driver.networkObjects(record.network, singleFacts(room))
   const bridge = desired.find((one) => one.type === 'bridge')
   if (bridge === undefined) return
   // A bridge takes its addresses with it; one of the user's own only loses what we put on it.

@@ -4,7 +4,11 @@
  * Every verb either holds completely or has left nothing behind. Names, subnets, addresses and
  * ports are reserved before anything in the kernel is touched.
  */
+import type { Change } from '../store/store.ts'
 import type { Endpoint, EndpointSpec, Network, NetworkSpec, Sandbox, SandboxSpec } from './model.ts'
+
+/** What the caller wants to be stored in the same commit; asked when that is written. */
+export type Alongside = () => readonly Change[]
 
 export interface Networks {
   create(spec: NetworkSpec): Promise<Network>
@@ -27,9 +31,14 @@ export interface Networks {
   close(containerId: string): Promise<void>
   /** The live sandbox of a container, if it has one of its own. */
   sandbox(containerId: string): Sandbox | undefined
-  connect(containerId: string, spec: EndpointSpec): Promise<Endpoint>
+  connect(containerId: string, spec: EndpointSpec, alongside?: Alongside): Promise<Endpoint>
   /** `force`: also removes an endpoint whose container is gone. */
-  disconnect(containerId: string, network: string, force: boolean): Promise<void>
+  disconnect(
+    containerId: string,
+    network: string,
+    force: boolean,
+    alongside?: Alongside,
+  ): Promise<void>
   /** Names, PTR, hosts of a container that was renamed. */
   rename(containerId: string, name: string): Promise<void>
 

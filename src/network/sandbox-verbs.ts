@@ -32,6 +32,7 @@ import {
   publicationsOf,
   takePorts,
 } from './publish.ts'
+import type { Alongside } from './networks.ts'
 import { collections, type SandboxRecord } from './records.ts'
 import type { Room } from './room.ts'
 import { allOrFirstFailure, UndoStack } from './undo.ts'
@@ -197,10 +198,15 @@ async function allowPorts(room: Room, sandbox: Sandbox): Promise<void> {
   }
 }
 
-/** Makes the sandbox durable. */
-export function saveSandbox(room: Room, record: SandboxRecord): Promise<void> {
+/** Makes the sandbox durable, and what the caller stores in the same commit. */
+export function saveSandbox(
+  room: Room,
+  record: SandboxRecord,
+  alongside: Alongside = () => [],
+): Promise<void> {
   const id = record.sandbox.spec.containerId
-  return room.store.write([{ collection: collections.sandboxes, id, document: record }])
+  const change = { collection: collections.sandboxes, id, document: record }
+  return room.store.write([change, ...alongside()])
 }
 
 /** What an endpoint occupies until its link is gone. */

@@ -10,12 +10,23 @@ import type { Endpoint, EndpointSpec, Network, NetworkSpec } from '../model.ts'
 /** What a driver may know about the machine and the daemon. */
 export interface HostFacts {
   /** Links of the daemon's namespace by name; kind is bridge, veth, … or ''. */
-  readonly links: ReadonlyMap<string, { readonly kind: string; readonly alias: string }>
+  readonly links: {
+    get(name: string): { readonly kind: string; readonly alias: string } | undefined
+  }
   /** Networks that exist. */
   readonly networks: readonly Network[]
   readonly userlandProxy: boolean
   /** The kernel has IPv6 at all. */
   readonly ipv6: boolean
+}
+
+export interface HostLink {
+  /** bridge, veth, …; '' for physical links and lo. */
+  readonly kind: string
+  readonly alias: string
+  readonly mac: string
+  readonly mtu: number
+  readonly up: boolean
 }
 
 export interface SandboxRef {
@@ -31,12 +42,31 @@ export interface Publishing {
   readonly hostBinding: string
 }
 
+/** One per family, '' where there is none. */
+export interface Addresses {
+  readonly ipv4: string
+  readonly ipv6: string
+}
+
 export interface Driver {
   readonly name: string
   /** Endpoints get addresses from pools. */
   readonly needsIpam: boolean
+  /** Endpoints have a link in the daemon's namespace, beside the one in the container's. */
+  readonly hasHostEnd: boolean
+  /**
+   * Its networks may share links of the daemon's namespace with each other: they are made and
+   * removed one after another.
+   */
+  readonly sharesLinks: boolean
   /** Families of which the network reserves a gateway address. */
   gatewayFamilies(spec: NetworkSpec): ReadonlySet<4 | 6>
+  /** Only a gateway that the request names is reserved, whatever the families. */
+  readonly namedGatewaysOnly: boolean
+  /** Nothing leads out of the network. */
+  isInternal(network: Network): boolean
+  /** The hardware address that an endpoint has by nature; undefined where it is ours to choose. */
+  naturalMac(network: Network, host: HostFacts): string | undefined
   /** Everything that can be refused is refused here, before anything is touched. */
   validateNetwork(id: string, spec: NetworkSpec, host: HostFacts): Refusal | undefined
   /** What depends on the pools that the network was given. */
@@ -55,8 +85,10 @@ export interface Driver {
   ): readonly KernelObject[]
   /** Prefix of interface names in the container; '' = no interface. */
   interfacePrefix(network: Network): string
-  /** Default routes that an endpoint of this network offers. */
-  gatewaysOf(network: Network): { readonly ipv4: string; readonly ipv6: string }
+  /** Default routes that an endpoint with these addresses offers. */
+  gatewaysOf(network: Network, addresses: Addresses): Addresses
+  /** An endpoint's link itself is a way out: default routes without a gateway. */
+  routesOnLink(network: Network): boolean
   /** undefined: ports are never published on this network. */
   publishing(network: Network): Publishing | undefined
   /** undefined: the network has no firewall rules. */
