@@ -14,6 +14,8 @@ export interface CgroupLayout {
   readonly controllers: Readonly<Record<string, string>>
   /** v2: mount point of the only tree. */
   readonly unified: string
+  /** Mount points of all trees, hybrid's second one included. */
+  readonly trees: readonly string[]
   /** Whether memory+swap can be limited. */
   readonly swapLimit: boolean
   readonly memoryLimit: boolean
@@ -50,6 +52,9 @@ export function cgroupLayout(): CgroupLayout {
 function probe(): CgroupLayout {
   const mounts = listMounts()
   const controllers: Record<string, string> = {}
+  const trees = mounts
+    .filter(({ type }) => type === 'cgroup' || type === 'cgroup2')
+    .map(({ target }) => target)
   let unified = ''
   for (const entry of mounts) {
     if (entry.type === 'cgroup2' && entry.target === '/sys/fs/cgroup') unified = entry.target
@@ -67,6 +72,7 @@ function probe(): CgroupLayout {
       version: 2,
       controllers: {},
       unified,
+      trees,
       swapLimit: available.includes('memory'),
       memoryLimit: available.includes('memory'),
       pidsLimit: available.includes('pids'),
@@ -80,6 +86,7 @@ function probe(): CgroupLayout {
     version: 1,
     controllers,
     unified: '',
+    trees,
     swapLimit: memory !== '' && existsSync(join(memory, 'memory.memsw.limit_in_bytes')),
     memoryLimit: memory !== '',
     pidsLimit: pids !== '',

@@ -10,14 +10,13 @@ import { join } from 'node:path'
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import { unmountAll } from '../kernel/mount.ts'
-import { snapshotter } from './containerd/client.ts'
 import { Status as TaskStatus } from './containerd/gen/task_pb.ts'
 import { handleExit, taskOf, timeOf, watchExit } from './exit.ts'
 import { restoreHealth } from './healthcheck.ts'
 import { removeNow } from './remove.ts'
 import { hasProcess, pausedState, unpausedState, calledOffState } from './record.ts'
 import { startsWithDaemon } from './restart-policy.ts'
-import { holdRootfs } from './rootfs.ts'
+import { containerLabel, holdRootfs, removeSnapshot, snapshotOwners } from './rootfs.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 import { fifosOf, forgetTask, stdioSpec } from './task.ts'
@@ -189,11 +188,11 @@ async function sweep(context: Context): Promise<void> {
   const { containerd, config, registry } = context
   const { containers } = await containerd.containers.list({ filters: [] })
   for (const { id, labels } of containers) {
-    if (labels['portolan.container'] === undefined || registry.get(id) !== undefined) continue
-    await guarded(id, async () => {
-      await forgetTask(context, id)
-      await containerd.snapshots.remove({ snapshotter, key: id })
-    })
+    if (labels[containerLabel] === undefined || registry.get(id) !== undefined) continue
+    await guarded(id, () => forgetTask(context, id))
+  }
+  for (const id of await snapshotOwners(context)) {
+    if (registry.get(id) === undefined) await guarded(id, () => removeSnapshot(context, id))
   }
   const folder = join(config.dataRoot, 'containers')
   for (const id of foldersIn(folder)) {

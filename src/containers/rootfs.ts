@@ -15,9 +15,22 @@ import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 import type { Root } from './rooted-path.ts'
 
+/** What containerd has of ours carries it, with the container's id. */
+export const containerLabel = 'portolan.container'
+
+/** Ids of containers that have a snapshot. */
+export async function snapshotOwners(context: Context): Promise<readonly string[]> {
+  const ids: string[] = []
+  const filters = [`labels."${containerLabel}"`]
+  for await (const { info } of context.containerd.snapshots.list({ snapshotter, filters })) {
+    ids.push(...info.map(({ name }) => name))
+  }
+  return ids
+}
+
 /** Makes the writable snapshot on top of an image. */
 export async function prepareSnapshot(context: Context, id: string, parent: string): Promise<void> {
-  const labels = { 'containerd.io/gc.root': new Date().toISOString() }
+  const labels = { 'containerd.io/gc.root': new Date().toISOString(), [containerLabel]: id }
   try {
     await context.containerd.snapshots.prepare({ snapshotter, key: id, parent, labels })
   } catch (error) {

@@ -25,12 +25,14 @@ export async function endStrayShim(containerd: Containerd, id: string): Promise<
   if (!existsSync(socket)) return
   for (const shim of shimsOf(socketPath, namespace, id)) {
     log.info('ending a shim without a task', { id, pid: shim })
-    for (const pid of [...childrenOf(shim), shim]) end(pid)
+    for (const pid of [...descendantsOf(shim), shim]) end(pid)
   }
-  rmSync(socket, { force: true })
   const root = join(stateFolder, 'runc', namespace)
-  if (!existsSync(join(root, id))) return
-  await runCommand('runc', ['--root', root, 'delete', '--force', id], { tolerate: true })
+  if (existsSync(join(root, id))) {
+    await runCommand('runc', ['--root', root, 'delete', '--force', id], { tolerate: true })
+  }
+  // Last: it is what tells the next daemon, should this one be killed, to look again.
+  rmSync(socket, { force: true })
 }
 
 function shimsOf(socketPath: string, namespace: string, id: string): readonly number[] {
@@ -46,11 +48,21 @@ function shimsOf(socketPath: string, namespace: string, id: string): readonly nu
   })
 }
 
-function childrenOf(parent: number): readonly number[] {
-  return processes().filter((pid) => {
-    const stat = readProc(pid, 'stat')
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === parent
-  })
+/** runc, what it runs, and what those run. */
+function descendantsOf(ancestor: number): readonly number[] {
+  const parents = new Map(processes().map((pid) => [pid, parentOf(pid)]))
+  const found = new Set([ancestor])
+  for (let before = 0; before !== found.size; ) {
+    before = found.size
+    for (const [pid, parent] of parents) if (found.has(parent)) found.add(pid)
+  }
+  found.delete(ancestor)
+  return [...found]
+}
+
+function parentOf(pid: number): number {
+  const stat = readProc(pid, 'stat')
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
 }
 
 function processes(): readonly number[] {

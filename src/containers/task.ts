@@ -10,6 +10,7 @@ import { messageOf } from '../base/refusal.ts'
 import type { StdioSpec } from '../keeper/client.ts'
 import { makeFifo } from '../kernel/fifo.ts'
 import { unmountAll } from '../kernel/mount.ts'
+import { removeCgroup } from './cgroup-removal.ts'
 import { anyMessage, anyOci } from './containerd/any.ts'
 import { snapshotter, unlessNotFound } from './containerd/client.ts'
 import { Status as TaskStatus } from './containerd/gen/task_pb.ts'
@@ -18,7 +19,9 @@ import { logMaxBytes } from './defaults.ts'
 import { containerPaths } from './paths.ts'
 import type { ContainerRecord } from './record.ts'
 import type { ContainersConfig, Context } from './rooms.ts'
+import { containerLabel } from './rootfs.ts'
 import { endStrayShim } from './shims.ts'
+import { cgroupsPathOf } from './spec.ts'
 
 /** Taken down when the container stops. */
 export function releaseShm(context: Context, id: string): void {
@@ -110,7 +113,7 @@ export async function createTask(
   await containerd.containers.create({
     container: {
       id,
-      labels: { 'portolan.container': id },
+      labels: { [containerLabel]: id },
       image: record.config.Image,
       runtime: { name: 'io.containerd.runc.v2', options: runcOptions(config) },
       spec: anyOci('Spec', spec),
@@ -134,6 +137,11 @@ export async function createTask(
 export async function forgetTask(context: Context, id: string): Promise<void> {
   await forgetKnown(context, id)
   await endStrayShim(context.containerd, id)
+  const record = context.registry.get(id)?.record
+  // Whoever was killed while it made or removed a cgroup left it behind.
+  if (record !== undefined && !context.config.systemdCgroup) {
+    await removeCgroup(cgroupsPathOf(record, context.config.cgroupParent))
+  }
 }
 
 async function forgetKnown(context: Context, id: string): Promise<void> {

@@ -17,7 +17,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { basename, dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { Refusal } from '../../base/refusal.ts'
 import { containerdConfig, majorVersion, type ContainerdPaths } from './config-file.ts'
 
@@ -83,6 +83,7 @@ export function launch(files: ContainerdFiles): ProcessIdentity {
   }
   mkdirSync(files.root, { recursive: true, mode: 0o711 })
   mkdirSync(files.state, { recursive: true, mode: 0o711 })
+  removeDoomedBundles(files.state)
   replaceFile(files.configPath, containerdConfig(files, majorVersion(version.stdout)))
   const log = openSync(files.logPath, 'a', 0o640)
   try {
@@ -99,6 +100,18 @@ export function launch(files: ContainerdFiles): ProcessIdentity {
     return identity
   } finally {
     closeSync(log)
+  }
+}
+
+/** Bundles are hidden before they are deleted; what a killed containerd hid, no other one sees. */
+function removeDoomedBundles(state: string): void {
+  const folder = join(state, 'io.containerd.runtime.v2.task')
+  if (!existsSync(folder)) return
+  for (const namespace of readdirSync(folder)) {
+    for (const name of readdirSync(join(folder, namespace))) {
+      if (!name.startsWith('.')) continue
+      rmSync(join(folder, namespace, name), { recursive: true, force: true })
+    }
   }
 }
 
