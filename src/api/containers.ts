@@ -51,7 +51,8 @@ export function containerRoutes(containers: Containers): readonly Route[] {
     },
     {
       method: 'DELETE',
-      pattern: '/containers/{id}',
+      // With `link`, the id is a path: parent/alias.
+      pattern: '/containers/{id…}',
       handle: (request) => remove(containers, request),
     },
     verb('start', (request) => start(containers, request)),

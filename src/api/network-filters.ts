@@ -67,8 +67,11 @@ function labelTest(labels: readonly string[]): Test {
 function danglingOf(values: readonly string[]): boolean | undefined {
   const [value] = values
   if (value === undefined) return undefined
+  if (values.length > 1) {
+    throw new Refusal('invalid', 'got more than one value for filter key "dangling"')
+  }
   const word = new Map([['true', true], ['1', true], ['false', false], ['0', false]]).get(value)
-  if (word !== undefined && values.length === 1) return word
+  if (word !== undefined) return word
   throw new Refusal(
     'invalid',
     `invalid value for filter 'dangling', must be "true" (or "1"), or "false" (or "0")`,

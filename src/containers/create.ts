@@ -13,7 +13,9 @@ import { commandOf, logMaxBytes, mergeImageConfig, withDefaults, withHostname } 
 import { populateVolumes } from './copy-up.ts'
 import { mountPoints } from './mount-points.ts'
 import { checkName, inventName } from './names.ts'
-import { isUserNetwork, modeKind, modeName, networkName, wantedNetworks } from './networking.ts'
+import { storedLinks } from './links.ts'
+import { isUserNetwork, modeKind, modeName } from './network-mode.ts'
+import { networkName, wantedNetworks } from './networking.ts'
 import { containerPaths } from './paths.ts'
 import { createdState } from './record.ts'
 import type { ContainerRecord, MountPoint } from './record.ts'
@@ -87,7 +89,7 @@ export async function createContainer(
       ...command,
       imageId: image.id,
       config,
-      hostConfig,
+      hostConfig: { ...hostConfig, Links: storedLinks(context, hostConfig) },
       networks,
       mounts,
       state: createdState,

@@ -6,7 +6,7 @@ import { shortId } from '../base/id.ts'
 import { Refusal } from '../base/refusal.ts'
 import type { Config, HostConfig } from './config.ts'
 import { configShape } from './config.ts'
-import { modeKind, modeName } from './networking.ts'
+import { modeKind, modeName } from './network-mode.ts'
 import type { ContainersConfig } from './rooms.ts'
 import { defaultCgroupns, maskedPaths, readonlyPaths } from './spec.ts'
 

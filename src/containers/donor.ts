@@ -1,5 +1,5 @@
 /** Whose hosts, hostname and resolv.conf a container sees: its own, or those of its donor. */
-import { modeKind } from './networking.ts'
+import { modeKind } from './network-mode.ts'
 import { containerPaths, type ContainerPaths } from './paths.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'

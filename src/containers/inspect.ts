@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { configShape, hostConfigShape } from './config.ts'
 import { snapshotter } from './containerd/client.ts'
 import { healthView } from './healthcheck.ts'
+import { shownLinks } from './links.ts'
 import { networkSettings } from './network-settings.ts'
 import { donorPaths } from './donor.ts'
 import { containerPaths } from './paths.ts'
@@ -49,7 +50,7 @@ export async function inspectContainer(
     ProcessLabel: '',
     AppArmorProfile: appArmorProfile(hostConfig.Privileged),
     ExecIDs: running.length === 0 ? null : running.map((exec) => exec.id),
-    HostConfig: hostConfigShape.show(hostConfig),
+    HostConfig: hostConfigShape.show({ ...hostConfig, Links: shownLinks(context, record) }),
     GraphDriver: { Data: { MergedDir: paths.rootfs }, Name: storageDriver },
     ...sizes,
     Mounts: record.mounts.map(mountView),

@@ -8,29 +8,12 @@ import type { EndpointSpec, PublicationSpec, SandboxSpec } from '../network/mode
 import type { EndpointSettings } from './config.ts'
 import { endpointSettingsOf } from './config.ts'
 import { legacyLinks } from './links.ts'
+import { isUserNetwork, kindOf, modeKind, modeName } from './network-mode.ts'
 import { containerPaths } from './paths.ts'
 import { hasProcess } from './record.ts'
 import type { ContainerRecord } from './record.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
-
-export type ModeKind = 'host' | 'none' | 'disabled' | 'networks' | 'container'
-
-/** NetworkMode with `default` made explicit. */
-export const modeName = (mode: string): string =>
-  mode === '' || mode === 'default' ? 'bridge' : mode
-
-export function modeKind(networkMode: string, disabled = false): ModeKind {
-  if (disabled) return 'disabled'
-  if (networkMode === 'host' || networkMode === 'none') return networkMode
-  return networkMode.startsWith('container:') ? 'container' : 'networks'
-}
-
-export const isUserNetwork = (networkMode: string): boolean =>
-  modeKind(networkMode) === 'networks' && modeName(networkMode) !== 'bridge'
-
-export const kindOf = (record: ContainerRecord): ModeKind =>
-  modeKind(record.hostConfig.NetworkMode, record.config.NetworkDisabled)
 
 /** The wishes of EndpointSettings in the words of the network room. */
 export function endpointSpec(network: string, settings: EndpointSettings): EndpointSpec {

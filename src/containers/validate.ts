@@ -6,9 +6,10 @@ import { Refusal } from '../base/refusal.ts'
 import { normalizeCapabilities } from './capabilities.ts'
 import type { Config, EndpointSettings, HostConfig, RestartPolicy } from './config.ts'
 import { parseRule } from './devices.ts'
-import { parseLink } from './links.ts'
+import { storedLinks } from './links.ts'
 import { checkMounts } from './mount-points.ts'
-import { endpointSpec, isExtraHost, modeKind, parsePortKey } from './networking.ts'
+import { modeKind } from './network-mode.ts'
+import { endpointSpec, isExtraHost, parsePortKey } from './networking.ts'
 import type { Context } from './rooms.ts'
 import { securityOf } from './security.ts'
 import { stopSignalOf } from './signals.ts'
@@ -32,7 +33,7 @@ export function checkContainer(
   for (const entry of hostConfig.ExtraHosts ?? []) {
     if (!isExtraHost(entry)) throw invalid(`bad format for add-host: ${JSON.stringify(entry)}`)
   }
-  for (const text of hostConfig.Links ?? []) checkLink(context, text)
+  storedLinks(context, hostConfig)
   checkRestartPolicy(hostConfig.RestartPolicy)
   if (hostConfig.AutoRemove && !['', 'no'].includes(hostConfig.RestartPolicy.Name)) {
     throw invalid("can't create 'AutoRemove' container with restart policy")
@@ -107,19 +108,6 @@ function checkPorts(hostConfig: HostConfig): void {
         throw invalid(`invalid port specification: ${JSON.stringify(HostPort)}`)
       }
     }
-  }
-}
-
-function checkLink(context: Context, text: string): void {
-  const { name } = parseLink(text)
-  try {
-    context.registry.find(name)
-  } catch (error) {
-    throw new Refusal(
-      'invalid',
-      `could not get container for ${name}: No such container: ${name}`,
-      { cause: error },
-    )
   }
 }
 

@@ -125,8 +125,9 @@ export function isProtected(settings: FirewallSettings, net: BridgeFamily): bool
 function internalBridge(to: Collector, intent: BridgeIntent, net: BridgeFamily): void {
   const br = intent.bridge
   const [notIn, notOut] = net.family === 6 ? [`! -i ${br} `, `! -o ${br} `] : ['', '']
-  to.add(places.internal, `! -s ${net.subnet} ${notIn}-o ${br} -j DROP`)
+  // Each goes to the front: the last one is listed first, as with Docker.
   to.add(places.internal, `! -d ${net.subnet} -i ${br} ${notOut}-j DROP`)
+  to.add(places.internal, `! -s ${net.subnet} ${notIn}-o ${br} -j DROP`)
   to.add(places.outgoing, `-i ${br} -o ${br} -j ${intent.icc ? 'ACCEPT' : 'DROP'}`)
 }
 

@@ -257,8 +257,8 @@ const variants: [string, Partial<FirewallSettings>, Partial<BridgeIntent>, reado
     `-A DOCKER-FORWARD -i ${br} ! -o ${br} -j ACCEPT`,
   ]],
   ['internal', {}, { internal: true }, [
-    `-A DOCKER-ISOLATION-STAGE-1 ! -d 172.18.0.0/16 -i ${br} -j DROP`,
     `-A DOCKER-ISOLATION-STAGE-1 ! -s 172.18.0.0/16 -o ${br} -j DROP`,
+    `-A DOCKER-ISOLATION-STAGE-1 ! -d 172.18.0.0/16 -i ${br} -j DROP`,
     `-A DOCKER-FORWARD -i ${br} -o ${br} -j ACCEPT`,
   ]],
   ['trusted interface', {}, { trustedInterfaces: ['eth1'] }, [

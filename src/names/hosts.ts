@@ -95,6 +95,25 @@ export function removeHosts(text: string, lines: readonly HostsLine[]): string {
     .join('\n')
 }
 
+/**
+ * Puts the lines of legacy links in the place of those that name the same child by the same alias,
+ * whatever address they have; those that have no place yet are appended.
+ */
+export function replaceLinks(text: string, lines: readonly HostsLine[]): string {
+  return lines.reduce((current, line) => {
+    const [alias = '', shortId = ''] = line.names
+    const isOld = (each: string) => {
+      const [ip = '', first, second] = each.split(/\s+/)
+      return first === alias && second === shortId && ip.includes(':') === line.ip.includes(':')
+    }
+    const rows = current.split('\n')
+    const at = rows.findIndex(isOld)
+    if (at < 0) return addHosts(current, [line])
+    rows[at] = formatLine(line).trimEnd()
+    return rows.join('\n')
+  }, text)
+}
+
 export function hostnameText(hostname: string): string {
   return `${hostname}\n`
 }

@@ -14,6 +14,7 @@ import {
   hostsText,
   linkLines,
   removeHosts,
+  replaceLinks,
   type HostsLine,
 } from '../names/hosts.ts'
 import {
@@ -95,7 +96,8 @@ function linkedLines(room: Room, { spec }: Sandbox): readonly HostsLine[] {
     const addresses = (child?.endpoints ?? [])
       .filter(({ networkName }) => networkName === 'bridge')
       .flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6])
-    return linkLines(alias, shortId(containerId), containerName, addresses)
+    const name = child?.spec.containerName ?? containerName
+    return linkLines(alias, shortId(containerId), name, addresses)
   })
 }
 
@@ -111,18 +113,12 @@ export function changeHosts(sandbox: Sandbox, endpoint: Endpoint, present: boole
   })
 }
 
-/** Puts the lines of legacy links that changed in the place of the old ones. */
-export function changeLinkHosts(
-  sandbox: Sandbox,
-  before: readonly HostsLine[],
-  room: Room,
-): void {
-  editHosts(sandbox, (text) => addHosts(removeHosts(text, before), linkedLines(room, sandbox)))
-}
-
-/** The lines of a sandbox's legacy links as they would be written now. */
-export function linkHostLines(room: Room, sandbox: Sandbox): readonly HostsLine[] {
-  return linkedLines(room, sandbox)
+/**
+ * Puts the lines of legacy links in the place of the old ones. The line of a child that does not
+ * run stays until its next start, as with Docker.
+ */
+export function changeLinkHosts(sandbox: Sandbox, room: Room): void {
+  editHosts(sandbox, (text) => replaceLinks(text, linkedLines(room, sandbox)))
 }
 
 function editHosts(sandbox: Sandbox, edit: (text: string) => string): void {

@@ -1,9 +1,8 @@
 /** Legacy links of the default bridge: the parent's hosts lines, and its way through icc=false. */
 import { parseContainerPort } from '../address/ports.ts'
 import type { LinkIntent } from '../firewall/intent.ts'
-import type { HostsLine } from '../names/hosts.ts'
 import { parseBridgeOptions } from './drivers/options.ts'
-import { changeLinkHosts, linkHostLines } from './files.ts'
+import { changeLinkHosts } from './files.ts'
 import type { Endpoint, Sandbox } from './model.ts'
 import { carrierOf, portIntents, publicationsOf } from './publish.ts'
 import type { Room } from './room.ts'
@@ -46,19 +45,18 @@ export async function stateFirewall(room: Room, sandbox: Sandbox): Promise<void>
 
 export interface ParentBefore {
   readonly parent: Sandbox
-  readonly lines: readonly HostsLine[]
   /** Firewall rules opened the child to it. */
   readonly opened: boolean
 }
 
-/** The containers that link to this one, as their hosts files are now. */
+/** The containers that link to this one, as they are before it changes. */
 export function parentsOf(room: Room, childId: string): readonly ParentBefore[] {
   const found: ParentBefore[] = []
   for (const { record, ready } of room.state.sandboxes.values()) {
     const parent = record.sandbox
     if (!ready || !parent.spec.links.some(({ containerId }) => containerId === childId)) continue
     const opened = linkIntents(room, parent).length > 0
-    found.push({ parent, lines: linkHostLines(room, parent), opened })
+    found.push({ parent, opened })
   }
   return found
 }
@@ -68,8 +66,8 @@ export async function refreshParents(
   room: Room,
   parents: readonly ParentBefore[],
 ): Promise<void> {
-  for (const { parent, lines, opened } of parents) {
-    changeLinkHosts(parent, lines, room)
+  for (const { parent, opened } of parents) {
+    changeLinkHosts(parent, room)
     const opens = linkIntents(room, parent).length > 0
     if (opened || opens) await stateFirewall(room, parent)
   }
