@@ -12,6 +12,7 @@ import { anyOci } from './containerd/any.ts'
 import { isNotFound, unlessNotFound } from './containerd/client.ts'
 import { capabilitiesOf } from './capabilities.ts'
 import type { Exec } from './exec-record.ts'
+import { linkEnvironment } from './links.ts'
 import type { OciProcess } from './oci.ts'
 import { containerPaths } from './paths.ts'
 import { startFailure } from './process-error.ts'
@@ -62,12 +63,13 @@ function processOf(context: Context, container: Container, exec: Exec): OciProce
   })
   const cwd = spec.workingDir === '' ? config.WorkingDir : spec.workingDir
   const [height = 0, width = 0] = exec.consoleSize ?? []
+  const linkEnv = linkEnvironment(context, record)
   return {
     terminal: spec.tty,
     ...(spec.tty && height > 0 && width > 0 ? { consoleSize: { height, width } } : {}),
     user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
     args: spec.command,
-    env: replaceEnv(environmentOf(record, [], spec.tty), spec.env),
+    env: replaceEnv(environmentOf(record, linkEnv, spec.tty), spec.env),
     cwd: cwd === '' ? '/' : cwd,
     capabilities: processCapabilities(capabilities, user.uid),
     noNewPrivileges: securityOf(hostConfig).noNewPrivileges,
