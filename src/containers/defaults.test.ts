@@ -31,7 +31,7 @@ test("a command or entrypoint of the request replaces the image's", () => {
   assert.throws(() => commandOf(config({})), { message: 'no command specified' })
 })
 
-test('a request is read as Go reads it: names in each case, null as zero, unknown fields ignored', () => {
+test('a request is read as Go reads it: names in each case, null as zero, others ignored', () => {
   const request = createShape.decode(
     { image: 'x', CMD: null, hostconfig: { binds: ['a:/b'] }, Zzz: 1 },
     'CreateRequest',
