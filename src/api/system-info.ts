@@ -46,7 +46,7 @@ export interface SystemFacts {
   readonly warnings: readonly string[]
 }
 
-const networkDrivers = ['bridge', 'host', 'null']
+const networkDrivers = ['bridge', 'host', 'ipvlan', 'macvlan', 'null']
 const logDrivers = ['json-file', 'none']
 
 export function renderInfo(facts: SystemFacts): unknown {

@@ -41,3 +41,14 @@ export function wrap(prefix: string, error: unknown): Refusal {
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
+
+/** The refusal that `check` throws, if it does; anything else goes through. */
+export function refusalOf(check: () => void): Refusal | undefined {
+  try {
+    check()
+    return undefined
+  } catch (error) {
+    if (error instanceof Refusal) return error
+    throw error
+  }
+}

@@ -1,12 +1,12 @@
 /**
- * One container attach as two bursts: the pair on the host, then everything inside.
+ * One container attach as two bursts: the link, then everything inside.
  *
  * The shape is measured: the peer is born in the target namespace under its final name, so nothing
  * is moved or renamed (each would cost an RCU wait); what is inside goes out in one send. If
  * anything is refused the pair is deleted again.
  */
 import { newAddress, indexOf } from './address.ts'
-import { findLinkOn } from './link.ts'
+import { createChildLink, findLinkOn, listLinksOn, type ChildKind } from './link.ts'
 import { KernelError } from './error.ts'
 import { changeLinkMessage, changePortMessage, deleteLinkMessage, newVeth } from './linkmessages.ts'
 import { withRoute, type NetlinkSocket } from './netlink.ts'
@@ -67,6 +67,55 @@ export function attachVeth(host: Netns, inside: Netns, attachment: VethAttachmen
       throw error
     }
   })
+}
+
+export interface ChildAttachment {
+  /** Name inside. */
+  readonly name: string
+  /** Link of the host namespace. */
+  readonly parent: string
+  readonly kind: ChildKind
+  readonly mtu?: number
+  /** `mac` '' is left to the kernel. */
+  readonly side: ContainerSide
+}
+
+/** Makes a macvlan or ipvlan endpoint, its link born inside; all or nothing. */
+export function attachChild(host: Netns, inside: Netns, attachment: ChildAttachment): void {
+  const { name, parent, kind, mtu, side } = attachment
+  const attempted = `attach ${name} to ${parent}`
+  const spec = withRoute(host, (socket) => ({
+    name,
+    parentIndex: indexOf(socket, parent, attempted),
+    netnsFd: inside.fd,
+    ...(side.mac === '' ? {} : { mac: side.mac }),
+    ...(mtu === undefined ? {} : { mtu }),
+    ...numberFor(socket, inside, name),
+  }))
+  createChildLink(host, spec, kind)
+  try {
+    const link = withRoute(inside, (socket) => findLinkOn(socket, name))
+    if (link === undefined) {
+      throw new KernelError('RTM_GETLINK', 19, attempted, 'it vanished at once')
+    }
+    configureInside(inside, name, link.index, { ...side, mac: link.mac })
+  } catch (error) {
+    withRoute(inside, (socket) => socket.send([deleteLinkMessage(name)]))
+    throw error
+  }
+}
+
+/**
+ * The kernel refuses a name that a link of the *host* has, though the new one is born elsewhere;
+ * unless a number is asked for, which it then looks for instead of the name.
+ */
+function numberFor(host: NetlinkSocket, inside: Netns, name: string): { index?: number } {
+  if (findLinkOn(host, name) === undefined) return {}
+  const links = [...listLinksOn(host), ...withRoute(inside, listLinksOn)]
+  const taken = new Set(links.map(({ index }) => index))
+  let index = 2
+  while (taken.has(index)) index++
+  return { index }
 }
 
 /** Addresses, routes and settings of a link that exists inside `ns`, one burst; lo comes up too. */

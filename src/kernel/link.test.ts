@@ -11,7 +11,7 @@ import {
   changeLink,
   changePort,
   createBridge,
-  createMacvlan,
+  createChildLink,
   createVeth,
   createVlan,
   createVxlan,
@@ -234,7 +234,8 @@ test('what is not there is refused with the link and the reason', () => {
 test('macvlan and vxlan links are made right in their namespace', () => {
   createBridge(home, { name: 'br-t0' })
   const parentIndex = findLink(home, 'br-t0')?.index ?? 0
-  createMacvlan(home, { name: 'eth7', parentIndex, mode: 'bridge', netnsFd: inside.fd })
+  const kind = { type: 'macvlan', mode: 'bridge' } as const
+  createChildLink(home, { name: 'eth7', parentIndex, netnsFd: inside.fd }, kind)
   const vxlan = { id: 4097, port: 4789, learning: false, local: '127.0.0.1', netnsFd: inside.fd }
   createVxlan(home, { name: 'vx0', ...vxlan })
   assert.equal(findLink(inside, 'eth7')?.detail.macvlanMode, 'bridge')

@@ -8,6 +8,7 @@ import { nest, nested, textOf, u32, u32Of, u8, u8Of, attribute, text } from './a
 import { isKernelError } from './error.ts'
 import { bytesToIp, bytesToMac, ipToBytes } from './ipbytes.ts'
 import {
+  changeKindMessage,
   changeLinkMessage,
   changePortMessage,
   deleteLinkMessage,
@@ -68,6 +69,8 @@ export interface Link {
 export interface LinkDetail {
   readonly vlanId?: number
   readonly macvlanMode?: MacvlanMode
+  readonly ipvlanMode?: IpvlanMode
+  readonly ipvlanFlag?: IpvlanFlag
   readonly vxlanId?: number
   readonly vxlanPort?: number
   readonly vxlanLocal?: string
@@ -148,6 +151,16 @@ export function createVeth(ns: Netns, spec: VethSpec): void {
   )
 }
 
+/** A link that only drops what it is given; `ifb` where the kernel has no `dummy`. */
+export function createDummy(
+  ns: Netns,
+  spec: { readonly name: string; readonly kind: 'dummy' | 'ifb'; readonly alias?: string },
+): void {
+  create(ns, spec.name, spec.alias, (socket) =>
+    socket.request(newLink(spec.name, spec.kind, { up: true })),
+  )
+}
+
 /** A link on top of a parent, born in `netnsFd` when given. */
 export interface ChildLinkSpec extends LinkAttributes {
   readonly name: string
@@ -155,21 +168,28 @@ export interface ChildLinkSpec extends LinkAttributes {
   readonly netnsFd?: number
 }
 
-export function createMacvlan(
-  ns: Netns,
-  spec: ChildLinkSpec & { readonly mode: MacvlanMode },
-): void {
-  const data = nest(INFO.DATA, u32(MACVLAN_MODE, macvlanModes[spec.mode]))
-  createChild(ns, 'macvlan', spec, data)
+/** What a macvlan or an ipvlan link is beyond that. */
+export type ChildKind =
+  | { readonly type: 'macvlan'; readonly mode: MacvlanMode }
+  | { readonly type: 'ipvlan'; readonly mode: IpvlanMode; readonly flag: IpvlanFlag }
+
+/** Makes a macvlan or ipvlan link. */
+export function createChildLink(ns: Netns, spec: ChildLinkSpec, kind: ChildKind): void {
+  createChild(ns, kind.type, spec, dataOf(kind))
 }
 
-export function createIpvlan(
-  ns: Netns,
-  spec: ChildLinkSpec & { readonly mode: IpvlanMode; readonly flag: IpvlanFlag },
-): void {
-  const mode = attribute(IPVLAN.MODE, Buffer.of(ipvlanModes[spec.mode], 0))
-  const flag = attribute(IPVLAN.FLAGS, Buffer.of(ipvlanFlags[spec.flag], 0))
-  createChild(ns, 'ipvlan', spec, nest(INFO.DATA, mode, flag))
+/** Changes the mode (and flag) of a link that exists; with ipvlan, of all links of its parent. */
+export function changeChildLink(ns: Netns, name: string, kind: ChildKind): void {
+  withRoute(ns, (socket) => socket.request(changeKindMessage(name, kind.type, dataOf(kind))))
+}
+
+function dataOf(kind: ChildKind): Buffer {
+  if (kind.type === 'macvlan') {
+    return nest(INFO.DATA, u32(MACVLAN_MODE, macvlanModes[kind.mode]))
+  }
+  const mode = attribute(IPVLAN.MODE, Buffer.of(ipvlanModes[kind.mode], 0))
+  const flag = attribute(IPVLAN.FLAGS, Buffer.of(ipvlanFlags[kind.flag], 0))
+  return nest(INFO.DATA, mode, flag)
 }
 
 /** An 802.1q sub-interface. */
@@ -321,6 +341,15 @@ function parseDetail(kind: string, data: ReadonlyMap<number, Buffer>): LinkDetai
     const modes: readonly MacvlanMode[] = ['private', 'vepa', 'bridge', 'passthru']
     const mode = modes.find((name) => macvlanModes[name] === number)
     return mode === undefined ? {} : { macvlanMode: mode }
+  }
+  if (kind === 'ipvlan') {
+    const [mode, flags] = [IPVLAN.MODE, IPVLAN.FLAGS].map((one) => data.get(one)?.readUInt16LE())
+    const modes: readonly IpvlanMode[] = ['l2', 'l3', 'l3s']
+    const flagNames: readonly IpvlanFlag[] = ['bridge', 'private', 'vepa']
+    return {
+      ipvlanMode: modes.find((name) => ipvlanModes[name] === mode) ?? 'l2',
+      ipvlanFlag: flagNames.find((name) => ipvlanFlags[name] === flags) ?? 'bridge',
+    }
   }
   if (kind !== 'vxlan') return {}
   const local = data.get(VXLAN.LOCAL) ?? data.get(VXLAN.LOCAL6)

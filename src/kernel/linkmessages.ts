@@ -50,6 +50,8 @@ export const VXLAN = { ID: 1, LOCAL: 4, LEARNING: 7, PORT: 15, LOCAL6: 17 } as c
 
 /** What every kind of link can be given at once. */
 export interface LinkAttributes {
+  /** Number for a new link; the kernel's choice when absent. */
+  readonly index?: number
   readonly mac?: string
   readonly mtu?: number
   /** Index of the master (a bridge), 0 to release. */
@@ -90,13 +92,26 @@ export function newLink(
     type: RTM_NEWLINK,
     flags: NLM_F_CREATE | NLM_F_EXCL,
     body: [
-      upDown(attributes.up),
+      linkHeader({ ...upDownFlags(attributes.up), index: attributes.index ?? 0 }),
       text(IFLA.IFNAME, name),
       ...common(attributes),
       ...extra,
       nest(IFLA.LINKINFO, ...info),
     ],
     attempted: `create ${kind} ${name}`,
+  }
+}
+
+/** What only its kind knows of an existing link: a macvlan's mode, an ipvlan's mode and flag. */
+export function changeKindMessage(name: string, kind: string, data: Buffer): NetlinkMessage {
+  return {
+    type: RTM_NEWLINK,
+    body: [
+      linkHeader(),
+      text(IFLA.IFNAME, name),
+      nest(IFLA.LINKINFO, text(INFO.KIND, kind), data),
+    ],
+    attempted: `change ${kind} ${name}`,
   }
 }
 
@@ -195,9 +210,13 @@ export function deleteGroupMessage(group: number): NetlinkMessage {
 }
 
 function upDown(up: boolean | undefined, promiscuous?: boolean): Buffer {
+  return linkHeader(upDownFlags(up, promiscuous))
+}
+
+function upDownFlags(up: boolean | undefined, promiscuous?: boolean) {
   const flags = (up === true ? IFF_UP : 0) | (promiscuous === true ? IFF_PROMISC : 0)
   const change = (up === undefined ? 0 : IFF_UP) | (promiscuous === undefined ? 0 : IFF_PROMISC)
-  return linkHeader({ flags, change })
+  return { flags, change }
 }
 
 /** Without a terminating zero, so that '' takes the alias away. */

@@ -10,6 +10,10 @@ export type KernelObject =
   | NetnsObject
   | BridgeObject
   | VethObject
+  | DummyObject
+  | VlanObject
+  | MacvlanObject
+  | IpvlanObject
   | AddressObject
   | RouteObject
   | SysctlObject
@@ -40,6 +44,45 @@ export interface VethObject {
   readonly alias: string
   /** Container end, born in its namespace under its final name. */
   readonly peer: { readonly netns: string; readonly name: string; readonly mac: string }
+}
+
+/** A link of the daemon's namespace that leads nowhere: the parent of links without another. */
+export interface DummyObject {
+  readonly type: 'dummy'
+  readonly name: string
+  /** `ifb` drops what it is given just as `dummy` does, on kernels that lack that one. */
+  readonly kind: 'dummy' | 'ifb'
+  readonly alias: string
+}
+
+/** An 802.1q sub-interface in the daemon's namespace. */
+export interface VlanObject {
+  readonly type: 'vlan'
+  readonly name: string
+  readonly parent: string
+  readonly id: number
+  readonly alias: string
+}
+
+/** What links on top of a parent share; born in `netns`, with a parent of the daemon's own. */
+interface ChildObject {
+  readonly netns: string
+  readonly name: string
+  readonly parent: string
+  readonly mtu?: number
+}
+
+export interface MacvlanObject extends ChildObject {
+  readonly type: 'macvlan'
+  readonly mode: 'bridge' | 'private' | 'vepa' | 'passthru'
+  /** Left to the kernel when absent: with passthru it is the parent's. */
+  readonly mac?: string
+}
+
+export interface IpvlanObject extends ChildObject {
+  readonly type: 'ipvlan'
+  readonly mode: 'l2' | 'l3' | 'l3s'
+  readonly flag: 'bridge' | 'private' | 'vepa'
 }
 
 export interface AddressObject {

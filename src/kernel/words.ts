@@ -7,7 +7,9 @@
 import type {
   AddressObject,
   BridgeObject,
+  IpvlanObject,
   KernelObject,
+  MacvlanObject,
   RouteObject,
   SysctlObject,
   VethObject,
@@ -36,6 +38,15 @@ export function sayCreate(object: KernelObject): readonly string[] {
       return [`ip link add ${quoteWord(object.name)} type bridge`, sayBridgeSettings(object)]
     case 'veth':
       return sayVeth(object)
+    case 'dummy':
+      return [`ip link add ${quoteWord(object.name)} type ${object.kind}`, sayParentSettings(object)]
+    case 'vlan': {
+      const link = `link ${quoteWord(object.parent)} name ${quoteWord(object.name)}`
+      return [`ip link add ${link} type vlan id ${object.id}`, sayParentSettings(object)]
+    }
+    case 'macvlan':
+    case 'ipvlan':
+      return sayChild(object)
     case 'address':
       return [sayAddress(object, 'add')]
     case 'route':
@@ -52,6 +63,12 @@ export function sayChange(object: KernelObject): readonly string[] {
       return [sayBridgeSettings(object)]
     case 'veth':
       return sayVethSettings(object)
+    case 'dummy':
+    case 'vlan':
+      return [sayParentSettings(object)]
+    case 'macvlan':
+    case 'ipvlan':
+      return [sayChildSettings(object)]
     case 'route':
       return [sayRoute(object, 'replace')]
     default:
@@ -66,7 +83,12 @@ export function sayDelete(object: KernelObject): readonly string[] {
       return [`umount ${quoteWord(object.path)}`, `rm ${quoteWord(object.path)}`]
     case 'bridge':
     case 'veth':
+    case 'dummy':
+    case 'vlan':
       return [sayDeleteLink(object.name)]
+    case 'macvlan':
+    case 'ipvlan':
+      return [insideWords(object.netns) + sayDeleteLink(object.name)]
     case 'address':
       return [sayAddress(object, 'del')]
     case 'route':
@@ -111,6 +133,34 @@ function sayVethSettings({ name, master, mtu, alias, hairpin }: VethObject): rea
     `ip link set ${link} master ${bridge}${sayMtu(mtu)}${sayAlias(alias)} up`,
     `brctl hairpin ${bridge} ${link} ${hairpin ? 'on' : 'off'}`,
   ]
+}
+
+function sayParentSettings({ name, alias }: { name: string; alias: string }): string {
+  return `ip link set ${quoteWord(name)}${sayAlias(alias)} up`
+}
+
+/** No link of the daemon's namespace has this name: `ip` refuses one that is taken there. */
+const nameOnTheWay = 'portolan-new'
+
+function sayChild(child: MacvlanObject | IpvlanObject): readonly string[] {
+  const { netns, name, parent, mtu } = child
+  const on = `link ${quoteWord(parent)} name ${nameOnTheWay}${sayMtu(mtu)}`
+  const mac = child.type === 'macvlan' ? sayMac(child.mac) : ''
+  const place = netns === '' ? '' : ` netns ${quoteWord(netns)}`
+  return [
+    `ip link add ${on}${mac}${place} type ${child.type} ${sayMode(child)}`,
+    `${insideWords(netns)}ip link set ${nameOnTheWay} name ${quoteWord(name)} up`,
+  ]
+}
+
+function sayMode(child: MacvlanObject | IpvlanObject): string {
+  return `mode ${child.mode}${child.type === 'ipvlan' ? ` ${child.flag}` : ''}`
+}
+
+function sayChildSettings(child: MacvlanObject | IpvlanObject): string {
+  const mac = child.type === 'macvlan' ? sayMac(child.mac) : ''
+  const words = `${quoteWord(child.name)}${sayMtu(child.mtu)}${mac} up`
+  return `${insideWords(child.netns)}ip link set ${words} type ${child.type} ${sayMode(child)}`
 }
 
 function sayAddress({ netns, address, link }: AddressObject, verb: 'add' | 'del'): string {

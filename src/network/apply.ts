@@ -9,14 +9,32 @@
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import { addAddress, deleteAddress } from '../kernel/address.ts'
-import { attachVeth } from '../kernel/batch.ts'
-import { changeLink, changePort, createBridge, findLink } from '../kernel/link.ts'
+import { attachChild, attachVeth, type ContainerSide } from '../kernel/batch.ts'
+import { isKernelError, KernelError } from '../kernel/error.ts'
+import {
+  changeChildLink,
+  changeLink,
+  changePort,
+  createBridge,
+  createDummy,
+  createVlan,
+  findLink,
+  type ChildKind,
+} from '../kernel/link.ts'
 import { deleteLinks } from '../kernel/linkremover.ts'
 import { createNetns, homeNetns, openNetns, removeNetns, type Netns } from '../kernel/netns.ts'
-import type { BridgeObject, KernelObject, VethObject } from '../kernel/object.ts'
+import type {
+  BridgeObject,
+  IpvlanObject,
+  KernelObject,
+  MacvlanObject,
+  VethObject,
+  VlanObject,
+} from '../kernel/object.ts'
 import { addRoute, deleteRoute } from '../kernel/route.ts'
 import { writeSysctl } from '../kernel/sysctl.ts'
 import { undoOf, type Step } from './diff.ts'
+import { allOrFirstFailure } from './undo.ts'
 
 /** What came of taking steps; `settled` resolves when deleted links are gone. */
 export interface Outcome {
@@ -32,16 +50,17 @@ export interface Outcome {
  */
 export function startSteps(steps: readonly Step[], announced = true): Outcome {
   const done: Step[] = []
-  const links: string[] = []
+  const links: DoomedLink[] = []
   try {
     for (const unit of unitsOf(steps)) {
       links.push(...take(unit, announced))
       done.push(...unit)
     }
   } catch (failure) {
+    for (const { ns } of links) ns.close()
     return { failure, settled: undoSteps(done) }
   }
-  return { failure: undefined, settled: deleteLinks(homeNetns(), links) }
+  return { failure: undefined, settled: deleteDoomed(links) }
 }
 
 /** The same, waiting for the end and throwing the failure. */
@@ -53,7 +72,7 @@ export async function applySteps(steps: readonly Step[], announced = true): Prom
 
 /** Undoes steps that were taken, in reverse; what cannot be undone is logged, the rest goes on. */
 export async function undoSteps(steps: readonly Step[]): Promise<void> {
-  const links: string[] = []
+  const links: DoomedLink[] = []
   const gone = new Set<string>()
   for (const step of undoOf(steps)) {
     try {
@@ -66,18 +85,37 @@ export async function undoSteps(steps: readonly Step[]): Promise<void> {
       log.error('cannot undo a kernel change', { error: messageOf(error) })
     }
   }
-  await deleteLinks(homeNetns(), links)
+  await deleteDoomed(links)
 }
 
-/** A new pair together with what belongs inside its container end; else single steps. */
+/** A link that is to be deleted; its namespace stays open until then. */
+export interface DoomedLink {
+  readonly ns: Netns
+  readonly name: string
+}
+
+/** Deletes the links of each namespace in one burst, and closes the namespaces. */
+export async function deleteDoomed(links: readonly DoomedLink[]): Promise<void> {
+  const tasks = links.map(async ({ ns, name }) => {
+    try {
+      await deleteLinks(ns, [name])
+    } finally {
+      ns.close()
+    }
+  })
+  await allOrFirstFailure(tasks)
+}
+
+/** A new endpoint together with what belongs inside its container end; else single steps. */
 function unitsOf(steps: readonly Step[]): readonly (readonly Step[])[] {
   const units: Step[][] = []
   const attached = new Map<string, Step[]>()
   for (const step of steps) {
     const { object } = step
-    if (step.verb === 'create' && object.type === 'veth') {
+    const end = step.verb === 'create' ? containerEnd(object) : undefined
+    if (end !== undefined) {
       const unit = [step]
-      attached.set(`${object.peer.netns} ${object.peer.name}`, unit)
+      attached.set(`${end.netns} ${end.name}`, unit)
       units.push(unit)
       continue
     }
@@ -86,6 +124,12 @@ function unitsOf(steps: readonly Step[]): readonly (readonly Step[])[] {
     else units.push([step])
   }
   return units
+}
+
+/** Namespace and name of what a container sees of a link that was made for it. */
+function containerEnd(object: KernelObject) {
+  if (object.type === 'veth') return object.peer
+  return object.type === 'macvlan' || object.type === 'ipvlan' ? object : undefined
 }
 
 /** Namespace and link that an object belongs to. */
@@ -102,27 +146,38 @@ function homeOf(object: KernelObject): string {
 }
 
 /** Takes the steps of one unit; answers the links that are still to be deleted. */
-function take(unit: readonly Step[], announced = true): readonly string[] {
+function take(unit: readonly Step[], announced = true): readonly DoomedLink[] {
   const [step] = unit
   if (step === undefined) return []
   const { verb, object } = step
-  if (verb === 'create' && object.type === 'veth') {
-    attach(object, unit.slice(1).map((one) => one.object), announced)
-    return []
-  }
+  const inside = unit.slice(1).map((one) => one.object)
   switch (object.type) {
     case 'netns':
       if (verb === 'delete') removeNetns(object.path)
       else createNetns(object.path)
       return []
     case 'bridge':
-      if (verb === 'delete') return [object.name]
+      if (verb === 'delete') return atHome(object.name)
       if (verb === 'create') createBridge(homeNetns(), bridgeSpec(object))
       else changeLink(homeNetns(), object.name, { ...bridgeSpec(object), up: true })
       return []
     case 'veth':
-      if (verb === 'delete') return [object.name]
-      changeVeth(object)
+      if (verb === 'delete') return atHome(object.name)
+      if (verb === 'create') attach(object, inside, announced)
+      else changeVeth(object)
+      return []
+    case 'dummy':
+    case 'vlan':
+      if (verb === 'delete') return atHome(object.name)
+      if (verb === 'change') changeLink(homeNetns(), object.name, { alias: object.alias, up: true })
+      else if (object.type === 'dummy') createDummy(homeNetns(), object)
+      else makeVlan(object)
+      return []
+    case 'macvlan':
+    case 'ipvlan':
+      if (verb === 'delete') return [{ ns: openNetns(object.netns), name: object.name }]
+      if (verb === 'create') attachToParent(object, inside)
+      else changeChild(object)
       return []
     case 'address':
       within(object.netns, (ns) =>
@@ -160,15 +215,71 @@ function bridgeSpec({ name, mac, mtu, alias }: BridgeObject) {
   }
 }
 
+const atHome = (name: string): readonly DoomedLink[] => [{ ns: homeNetns(), name }]
+
 function attach(veth: VethObject, inside: readonly KernelObject[], announced: boolean): void {
   const { name, master, alias, mtu, hairpin, peer } = veth
-  const addresses = inside.flatMap((one) => (one.type === 'address' ? [one.address] : []))
-  const sysctls = inside.flatMap((one) => (one.type === 'sysctl' ? [one] : []))
-  const routes = inside.flatMap((one) => (one.type === 'route' ? [one] : []))
   within(peer.netns, (ns) => {
-    const end = { name: peer.name, mac: peer.mac, announced, addresses, sysctls, routes }
+    const end = { name: peer.name, ...sideOf(peer.mac, inside), announced }
     const size = mtu === undefined ? {} : { mtu }
     attachVeth(homeNetns(), ns, { name, master, alias, hairpin, ...size, peer: end })
+  })
+}
+
+function sideOf(mac: string, inside: readonly KernelObject[]): ContainerSide {
+  return {
+    mac,
+    addresses: inside.flatMap((one) => (one.type === 'address' ? [one.address] : [])),
+    sysctls: inside.flatMap((one) => (one.type === 'sysctl' ? [one] : [])),
+    routes: inside.flatMap((one) => (one.type === 'route' ? [one] : [])),
+  }
+}
+
+function makeVlan({ name, parent, id, alias }: VlanObject): void {
+  const parentIndex = findLink(homeNetns(), parent)?.index
+  if (parentIndex === undefined) {
+    const enodev = 19
+    throw new KernelError('RTM_GETLINK', enodev, `create vlan ${name}`, `no link ${parent}`)
+  }
+  createVlan(homeNetns(), { name, parentIndex, id, alias, up: true })
+}
+
+/** Whoever else is on the parent's network may remember another MAC: they are always told. */
+function attachToParent(
+  child: MacvlanObject | IpvlanObject,
+  inside: readonly KernelObject[],
+): void {
+  const { netns, name, parent, mtu } = child
+  const mac = child.type === 'macvlan' ? (child.mac ?? '') : ''
+  // Between routers (l3) nobody asks for a MAC.
+  const announced = child.type === 'macvlan' || child.mode === 'l2'
+  const side = { ...sideOf(mac, inside), announced }
+  const size = mtu === undefined ? {} : { mtu }
+  within(netns, (ns) => {
+    try {
+      attachChild(homeNetns(), ns, { name, parent, kind: kindOf(child), ...size, side })
+    } catch (error) {
+      throw isKernelError(error, 'EBUSY') ? parentInUse(parent, error) : error
+    }
+  })
+}
+
+function parentInUse(parent: string, { call, errno, message }: KernelError): KernelError {
+  const why = 'it is a port of a bridge or bond already, or carries links of another kind'
+  return new KernelError(call, errno, message, `parent ${parent} is in use: ${why}`)
+}
+
+function kindOf(child: MacvlanObject | IpvlanObject): ChildKind {
+  if (child.type === 'macvlan') return { type: 'macvlan', mode: child.mode }
+  return { type: 'ipvlan', mode: child.mode, flag: child.flag }
+}
+
+function changeChild(child: MacvlanObject | IpvlanObject): void {
+  const { netns, name, mtu } = child
+  const mac = child.type === 'macvlan' && child.mac !== undefined ? { mac: child.mac } : {}
+  within(netns, (ns) => {
+    changeChildLink(ns, name, kindOf(child))
+    changeLink(ns, name, { ...mac, ...(mtu === undefined ? {} : { mtu }), up: true })
   })
 }
 

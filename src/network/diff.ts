@@ -13,7 +13,11 @@ export type Step =
 const rank: Readonly<Record<KernelObject['type'], number>> = {
   netns: 0,
   bridge: 1,
+  dummy: 1,
+  vlan: 1,
   veth: 2,
+  macvlan: 2,
+  ipvlan: 2,
   sysctl: 3,
   address: 4,
   route: 5,
@@ -26,7 +30,12 @@ export function identityOf(object: KernelObject): string {
       return `netns ${object.path}`
     case 'bridge':
     case 'veth':
+    case 'dummy':
+    case 'vlan':
       return `link ${object.name}`
+    case 'macvlan':
+    case 'ipvlan':
+      return `link ${object.netns} ${object.name}`
     case 'address':
       return `address ${object.netns} ${object.link} ${object.address}`
     case 'route':

@@ -10,8 +10,8 @@ import { Refusal } from '../base/refusal.ts'
 import type { KernelObject } from '../kernel/object.ts'
 import { sysctlKey } from '../kernel/sysctl.ts'
 import { driverNamed } from './drivers/drivers.ts'
-import { chooseGateways } from './gateway.ts'
-import { plainFacts } from './host.ts'
+import { chooseGateways, type GatewayCandidate } from './gateway.ts'
+import { plainFacts, singleFacts } from './host.ts'
 import type { Endpoint, EndpointSpec, Network, Sandbox, SandboxSpec } from './model.ts'
 import type { Room } from './room.ts'
 import { fixedInterfaceName, validateEndpointSpec } from './validate-endpoint.ts'
@@ -36,11 +36,12 @@ export function reserveEndpoint(
   }
   validateEndpointSpec(spec.network, spec, network)
   const driver = driverNamed(network.spec.driver)
-  const refusal = driver.validateEndpoint(network, spec, plainFacts(room))
+  const facts = singleFacts(room)
+  const refusal = driver.validateEndpoint(network, spec, facts)
   if (refusal !== undefined) throw refusal
   const interfaceName = chooseInterface(driver.interfacePrefix(network), spec, siblings)
   const addresses = takeAddresses(room, network, spec)
-  const gateways = driver.gatewaysOf(network)
+  const gateways = driver.gatewaysOf(network, addresses)
   const endpoint: Endpoint = {
     id: newId(),
     networkId: network.id,
@@ -49,8 +50,8 @@ export function reserveEndpoint(
     containerId: container.containerId,
     spec,
     interfaceName,
-    hostInterface: interfaceName === '' ? '' : `veth${randomBytes(4).toString('hex').slice(0, 7)}`,
-    macAddress: interfaceName === '' ? '' : macOf(spec, addresses.ipv4),
+    hostInterface: driver.hasHostEnd ? `veth${randomBytes(4).toString('hex').slice(0, 7)}` : '',
+    macAddress: macOf(spec, addresses.ipv4, driver.naturalMac(network, facts)),
     ...addresses,
     gateway4: addresses.ipv4 === '' ? '' : gateways.ipv4,
     gateway6: addresses.ipv6 === '' ? '' : gateways.ipv6,
@@ -117,9 +118,12 @@ function chooseInterface(
   return `${prefix}${number}`
 }
 
-function macOf(spec: EndpointSpec, ipv4: string): string {
+function macOf(spec: EndpointSpec, ipv4: string, natural: string | undefined): string {
+  // On host and none there is no link, whatever MAC is asked for.
+  if (natural === '') return ''
   const given = spec.macAddress === undefined ? undefined : parseMac(spec.macAddress)
   if (given !== undefined) return given
+  if (natural !== undefined) return natural
   const address = parseAddress(ipv4.split('/')[0] ?? '')
   return address === undefined ? randomMac() : macOfIpv4(address)
 }
@@ -135,18 +139,19 @@ export function objectsOf(room: Room, sandbox: Sandbox): readonly KernelObject[]
   const netns = sandbox.netnsPath
   const facts = plainFacts(room)
   const objects: KernelObject[] = [{ type: 'netns', path: netns }]
-  const candidates: { endpoint: Endpoint; internal: boolean }[] = []
+  const candidates: GatewayCandidate[] = []
   for (const endpoint of sandbox.endpoints) {
     const network = room.state.network(endpoint.networkId)
     if (network === undefined) continue
     const driver = driverNamed(network.spec.driver)
     const ref = { netnsPath: netns }
     objects.push(...driver.endpointObjects(network, endpoint, ref, facts))
-    candidates.push({ endpoint, internal: network.spec.internal })
+    const internal = driver.isInternal(network)
+    candidates.push({ endpoint, internal, routesOnLink: driver.routesOnLink(network) })
   }
   const { ipv4, ipv6 } = chooseGateways(candidates)
   const route = (destination: string, gateway: string, link: string): KernelObject => {
-    return { type: 'route', netns, destination, gateway, link }
+    return { type: 'route', netns, destination, link, ...(gateway === '' ? {} : { gateway }) }
   }
   if (ipv4 !== undefined) objects.push(route('default', ipv4.gateway4, ipv4.interfaceName))
   if (ipv6 !== undefined) objects.push(route('default6', ipv6.gateway6, ipv6.interfaceName))

@@ -7,6 +7,8 @@ import type { Endpoint } from './model.ts'
 export interface GatewayCandidate {
   readonly endpoint: Endpoint
   readonly internal: boolean
+  /** Its link itself is a way out, for want of a gateway. */
+  readonly routesOnLink?: boolean
 }
 
 /** The endpoints in gateway order, best first. */
@@ -26,14 +28,23 @@ function compare(a: GatewayCandidate, b: GatewayCandidate): number {
 const gateways = ({ gateway4, gateway6 }: Endpoint): number =>
   Number(gateway4 !== '') + Number(gateway6 !== '')
 
-/** The endpoints whose gateways become the default routes; undefined where none offers one. */
+/**
+ * The endpoints that become the default routes: by their gateway, else by their link alone;
+ * undefined where none offers either.
+ */
 export function chooseGateways(candidates: readonly GatewayCandidate[]): {
   readonly ipv4: Endpoint | undefined
   readonly ipv6: Endpoint | undefined
 } {
-  const order = inGatewayOrder(candidates).map(({ endpoint }) => endpoint)
+  const order = inGatewayOrder(candidates)
+  const first = (offers: (candidate: GatewayCandidate) => boolean) => order.find(offers)?.endpoint
+  const onLink = (one: GatewayCandidate) => one.routesOnLink === true
   return {
-    ipv4: order.find(({ gateway4 }) => gateway4 !== ''),
-    ipv6: order.find(({ gateway6 }) => gateway6 !== ''),
+    ipv4:
+      first(({ endpoint }) => endpoint.gateway4 !== '') ??
+      first((one) => onLink(one) && one.endpoint.ipv4 !== ''),
+    ipv6:
+      first(({ endpoint }) => endpoint.gateway6 !== '') ??
+      first((one) => onLink(one) && one.endpoint.ipv6 !== ''),
   }
 }

@@ -3,9 +3,9 @@ import { existsSync, readFileSync } from 'node:fs'
 import { parseAddress, type Address } from '../address/ip.ts'
 import { parsePrefix, type Prefix } from '../address/prefix.ts'
 import { listAddresses } from '../kernel/address.ts'
-import { findLink, listLinks, type Link } from '../kernel/link.ts'
+import { findLink, listLinks, supportsLinkKind, type Link } from '../kernel/link.ts'
 import { homeNetns, openNetns, type Netns } from '../kernel/netns.ts'
-import type { KernelObject } from '../kernel/object.ts'
+import type { IpvlanObject, KernelObject, MacvlanObject } from '../kernel/object.ts'
 import { listDirectPrefixes, listRoutes } from '../kernel/route.ts'
 import { readSysctl } from '../kernel/sysctl.ts'
 import { parseResolvConf } from '../names/resolvconf.ts'
@@ -15,7 +15,14 @@ import type { Room } from './room.ts'
 /** Facts without a look at the links, for what does not depend on them. */
 export function plainFacts(room: Room): HostFacts {
   const { userlandProxy } = room.config
-  return { links: new Map(), networks: room.state.list(), userlandProxy, ipv6: kernelHasIpv6() }
+  return {
+    links: new Map(),
+    networks: room.state.list(),
+    endpointsOn: (networkId) => room.state.networks.get(networkId)?.endpoints.size ?? 0,
+    supportsLinkKind: (kind) => supportsLinkKind(homeNetns(), kind),
+    userlandProxy,
+    ipv6: kernelHasIpv6(),
+  }
 }
 
 /** Facts that look at a link of the daemon's namespace when they are asked for it. */
@@ -73,6 +80,8 @@ function netnsOf(object: KernelObject): string {
       return object.path
     case 'bridge':
     case 'veth':
+    case 'dummy':
+    case 'vlan':
       return ''
     default:
       return object.netns
@@ -132,6 +141,21 @@ class Finder {
         const alias = link.up ? link.alias : ''
         return { type: 'veth', name, mtu, alias, master, hairpin, peer: object.peer }
       }
+      case 'dummy': {
+        const link = this.#link(object.name)
+        if (link?.kind !== 'dummy' && link?.kind !== 'ifb') return undefined
+        return { type: 'dummy', name: link.name, kind: link.kind, alias: link.up ? link.alias : '' }
+      }
+      case 'vlan': {
+        const link = this.#link(object.name)
+        if (link?.kind !== 'vlan') return undefined
+        return { ...object, id: link.detail.vlanId ?? 0, alias: link.up ? link.alias : '' }
+      }
+      case 'macvlan':
+      case 'ipvlan': {
+        const link = this.#link(object.name)
+        return link?.kind === object.type ? childFound(object, link) : undefined
+      }
       case 'address':
         this.#addresses ??= new Set(
           listAddresses(this.#ns).map(({ link, address }) => `${link} ${address}`),
@@ -155,4 +179,20 @@ class Finder {
     this.#links ??= new Map(listLinks(this.#ns).map((link) => [link.name, link]))
     return this.#links.get(name)
   }
+}
+
+/**
+ * The parent is not compared, for a link cannot be moved to another one and goes with its own; but
+ * a link that is down has none here, so that it counts as different and is set up again.
+ */
+function childFound(
+  object: MacvlanObject | IpvlanObject,
+  { mac, mtu, up, detail }: Link,
+): KernelObject {
+  const seen = { mtu, parent: up ? object.parent : '' }
+  if (object.type === 'macvlan') {
+    return { ...object, ...seen, mac, mode: detail.macvlanMode ?? 'bridge' }
+  }
+  const { ipvlanMode = 'l2', ipvlanFlag = 'bridge' } = detail
+  return { ...object, ...seen, mode: ipvlanMode, flag: ipvlanFlag }
 }

@@ -7,6 +7,7 @@ import { newId, shortId } from '../base/id.ts'
 import { log } from '../base/log.ts'
 import { messageOf, Refusal } from '../base/refusal.ts'
 import type { BridgeIntent } from '../firewall/intent.ts'
+import type { KernelObject } from '../kernel/object.ts'
 import { applySteps, undoSteps } from './apply.ts'
 import { ensureBridgeFilter } from './bridge-filter.ts'
 import { diffObjects, type Step } from './diff.ts'
@@ -15,6 +16,7 @@ import type { Driver, HostFacts } from './drivers/driver.ts'
 import { familyOf } from './ipam/ipam.ts'
 import { findObjects, resolversOfHost, routedPrefixes, singleFacts } from './host.ts'
 import type { Network, NetworkSpec } from './model.ts'
+import { inTurn, linksAmong, linksOfOthers } from './parent-links.ts'
 import { collections, type NetworkRecord } from './records.ts'
 import type { Room } from './room.ts'
 import { timestampNow } from './time.ts'
@@ -31,7 +33,7 @@ export async function createNetwork(room: Room, asked: NetworkSpec): Promise<Net
     if (spec.ipam.driver !== 'default' && spec.ipam.driver !== 'null') {
       throw new Refusal('notFound', `plugin "${spec.ipam.driver}" not found`)
     }
-    const network = await makeNetwork(room, driver, id, spec)
+    const network = await inTurn(room, spec.driver, () => makeNetwork(room, driver, id, spec))
     room.emit(networkEvent('create', network))
     return network
   } catch (error) {
@@ -99,7 +101,9 @@ function allocatePools(room: Room, driver: Driver, id: string, spec: NetworkSpec
   }
   const gatewayFamilies = driver.gatewayFamilies(spec)
   const { pools } = spec.ipam
-  return room.ipam.allocate({ networkId: id, pools, families, gatewayFamilies, busy })
+  const { namedGatewaysOnly } = driver
+  const gateways = { gatewayFamilies, namedGatewaysOnly }
+  return room.ipam.allocate({ networkId: id, pools, families, ...gateways, busy })
 }
 
 /** Kernel, firewall, store; what was done is undone when a later part fails. */
@@ -110,13 +114,14 @@ async function program(
   host: HostFacts,
 ): Promise<void> {
   const desired = driver.networkObjects(network, host)
-  await room.departures.gone(desired.flatMap((one) => (one.type === 'bridge' ? [one.name] : [])))
+  const links = linksAmong(desired)
+  await room.departures.gone(links.map(({ name }) => name))
   const bridge = desired.find((one) => one.type === 'bridge')
-  const isNew = bridge !== undefined && host.links.get(bridge.name) === undefined
+  const isNew = links.every(({ name }) => host.links.get(name) === undefined)
   const steps = diffObjects(desired, isNew ? [] : findObjects(desired))
   const lentAddresses =
     bridge?.adopted === true ? steps.flatMap((step) => addressMade(step)) : []
-  if (bridge !== undefined) room.state.linksInTheMaking.add(bridge.name)
+  for (const { name } of links) room.state.linksInTheMaking.add(name)
   const record: NetworkRecord = { network, lentAddresses }
   const intent = network.spec.configOnly ? undefined : driver.bridgeIntent(network)
   try {
@@ -129,7 +134,7 @@ async function program(
     }
     room.state.addNetwork(record)
   } finally {
-    if (bridge !== undefined) room.state.linksInTheMaking.delete(bridge.name)
+    for (const { name } of links) room.state.linksInTheMaking.delete(name)
   }
 }
 
@@ -141,7 +146,7 @@ async function sealProgram(
   record: NetworkRecord,
 ): Promise<void> {
   try {
-    if (network.pools.some(({ family }) => family === 6)) await room.forwarding.switchOn(6)
+    if (isRouted(network)) await room.forwarding.switchOn(6)
     if (intent !== undefined) await room.firewall.setBridge(intent)
     const change = { collection: collections.networks, id: network.id, document: record }
     await room.store.write([change])
@@ -153,6 +158,11 @@ async function sealProgram(
     }
     throw error
   }
+}
+
+/** Whether IPv6 packets of a network come through the host's own routing. */
+export function isRouted({ pools, spec }: Network): boolean {
+  return pools.some(({ family }) => family === 6) && driverNamed(spec.driver).hasHostEnd
 }
 
 function addressMade(step: Step): string[] {
@@ -170,7 +180,7 @@ export async function removeNetwork(room: Room, idOrName: string): Promise<void>
   refuseInUse(room, network)
   entry.removing = true
   try {
-    await takeDown(room, entry.record)
+    await inTurn(room, network.spec.driver, () => takeDown(room, entry.record))
   } catch (error) {
     entry.removing = false
     throw error
@@ -201,8 +211,8 @@ async function takeDown(room: Room, record: NetworkRecord): Promise<void> {
   const { network } = record
   const { id, spec } = network
   const driver = driverNamed(spec.driver)
-  if (!spec.configOnly && driver.bridgeIntent(network) !== undefined) {
-    await room.firewall.removeBridge(id)
+  if (!spec.configOnly) {
+    if (driver.bridgeIntent(network) !== undefined) await room.firewall.removeBridge(id)
     await removeObjects(room, driver, record)
   }
   await room.store.write([{ collection: collections.networks, id, document: null }])
@@ -210,16 +220,18 @@ async function takeDown(room: Room, record: NetworkRecord): Promise<void> {
 
 async function removeObjects(room: Room, driver: Driver, record: NetworkRecord): Promise<void> {
   const desired = driver.networkObjects(record.network, singleFacts(room))
-  const bridge = desired.find((one) => one.type === 'bridge')
-  if (bridge === undefined) return
+  const needed = linksOfOthers(room, record.network)
+  const links = linksAmong(desired).filter(({ name }) => !needed.has(name))
+  if (links.length === 0) return
   // A bridge takes its addresses with it; one of the user's own only loses what we put on it.
-  const made = bridge.adopted
-    ? desired.filter(
-        (one) => one.type === 'address' && record.lentAddresses.includes(one.address),
-      )
-    : [bridge]
+  const made = links.flatMap((link): readonly KernelObject[] => {
+    if (link.type !== 'bridge' || !link.adopted) return [link]
+    return desired.filter(
+      (one) => one.type === 'address' && record.lentAddresses.includes(one.address),
+    )
+  })
   const done = undoSteps(made.map((object) => ({ verb: 'create', object })))
-  room.departures.add([bridge.name], done)
+  room.departures.add(links.map(({ name }) => name), done)
   await done
 }
 

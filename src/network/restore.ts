@@ -22,6 +22,8 @@ import { hasOwnNetns, objectsOf } from './endpoints.ts'
 import { findObjects, hostFacts } from './host.ts'
 import { stateFirewall } from './links.ts'
 import type { Sandbox } from './model.ts'
+import { isRouted } from './network-verbs.ts'
+import { linksAmong } from './parent-links.ts'
 import { ensurePredefined } from './predefined.ts'
 import { carrierOf, portHolds, publicationsOf } from './publish.ts'
 import { collections, type NetworkRecord, type SandboxRecord } from './records.ts'
@@ -69,7 +71,7 @@ async function restoreNetworks(room: Room, records: readonly NetworkRecord[]): P
         error: messageOf(error),
       })
     })
-    if (network.pools.some(({ family }) => family === 6)) await room.forwarding.switchOn(6)
+    if (isRouted(network)) await room.forwarding.switchOn(6)
   }
 }
 
@@ -161,9 +163,8 @@ export function surplus(room: Room): { links: readonly string[]; namespaces: rea
   for (const { record } of room.state.networks.values()) {
     const { network } = record
     if (network.spec.configOnly) continue
-    for (const object of driverNamed(network.spec.driver).networkObjects(network, facts)) {
-      if (object.type === 'bridge') wantedLinks.add(object.name)
-    }
+    const objects = driverNamed(network.spec.driver).networkObjects(network, facts)
+    for (const { name } of linksAmong(objects)) wantedLinks.add(name)
   }
   for (const { record } of room.state.sandboxes.values()) {
     wantedPaths.add(record.sandbox.netnsPath)

@@ -8,9 +8,8 @@ import { newId } from '../base/id.ts'
 import { log } from '../base/log.ts'
 import { messageOf, Refusal } from '../base/refusal.ts'
 import { homeNetns, openNetns, removeNetns } from '../kernel/netns.ts'
-import { deleteLinks } from '../kernel/linkremover.ts'
 import { readSysctl, writeSysctl } from '../kernel/sysctl.ts'
-import { applySteps, undoSteps } from './apply.ts'
+import { applySteps, deleteDoomed, undoSteps, type DoomedLink } from './apply.ts'
 import { diffObjects, type Step } from './diff.ts'
 import {
   hasOwnNetns,
@@ -22,6 +21,7 @@ import {
 } from './endpoints.ts'
 import { resolvConfOf, writeFiles } from './files.ts'
 import { forgetFlows } from './flush.ts'
+import { tryOpen } from './host.ts'
 import { linkIntents, parentsOf, refreshParents, stateFirewall } from './links.ts'
 import type { Endpoint, EndpointSpec, Sandbox, SandboxSpec } from './model.ts'
 import { networkEvent } from './network-verbs.ts'
@@ -262,14 +262,25 @@ const logged = (what: string) => (error: unknown) => log.error(what, { error: me
 /** The pairs go in the background; until then nobody gets their addresses. */
 function removeKernelObjects(room: Room, sandbox: Sandbox): void {
   if (!hasOwnNetns(sandbox)) return
-  const links = sandbox.endpoints.flatMap(({ hostInterface }) => hostInterface || [])
   const keys = sandbox.endpoints.flatMap(departureKeys)
-  room.departures.add(keys, deleteLinks(homeNetns(), links))
+  room.departures.add(keys, deleteDoomed(linksOf(sandbox)))
   try {
     removeNetns(sandbox.netnsPath)
   } catch (error) {
     logged('cannot remove a network namespace')(error)
   }
+}
+
+/**
+ * The pairs by their host end; a link on a parent in the container's namespace, which would take it
+ * along only some time later.
+ */
+function linksOf({ endpoints, netnsPath }: Sandbox): readonly DoomedLink[] {
+  return endpoints.flatMap(({ hostInterface, interfaceName }): readonly DoomedLink[] => {
+    if (hostInterface !== '') return [{ ns: homeNetns(), name: hostInterface }]
+    const ns = interfaceName === '' ? undefined : tryOpen(netnsPath)
+    return ns === undefined ? [] : [{ ns, name: interfaceName }]
+  })
 }
 
 /** One event per endpoint, in their order. */

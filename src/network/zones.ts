@@ -1,14 +1,16 @@
 /** What the keeper answers by name: one zone per user-defined network, one resolver per sandbox. */
 import { shortId } from '../base/id.ts'
 import type { ZoneRecord } from '../keeper/client.ts'
+import { driverNamed } from './drivers/drivers.ts'
 import { inGatewayOrder } from './gateway.ts'
 import type { Endpoint, EndpointSpec, Network, Sandbox, SandboxSpec } from './model.ts'
 import { resolvConfOf } from './files.ts'
 import type { Room } from './room.ts'
+import { isPredefined } from './validate.ts'
 
 /** Names exist on networks that users define, never on the predefined ones. */
 export function hasNames({ spec }: Network): boolean {
-  return spec.driver === 'bridge' && spec.name !== 'bridge'
+  return driverNamed(spec.driver).needsIpam && !isPredefined(spec.name)
 }
 
 /** DNSNames of an endpoint, in Docker's order; the first one answers PTR. */
@@ -61,7 +63,9 @@ export function recordOf({ id, dnsNames, ipv4, ipv6 }: Endpoint): ZoneRecord {
 export async function setResolver(room: Room, sandbox: Sandbox): Promise<void> {
   const candidates = sandbox.endpoints.flatMap((endpoint) => {
     const network = room.state.network(endpoint.networkId)
-    return network === undefined ? [] : [{ endpoint, network, internal: network.spec.internal }]
+    if (network === undefined) return []
+    const internal = driverNamed(network.spec.driver).isInternal(network)
+    return [{ endpoint, network, internal }]
   })
   const named = inGatewayOrder(candidates).filter(({ network }) => hasNames(network))
   const { upstreams, keepSingleLabels } = resolvConfOf(room, sandbox, true)

@@ -2,15 +2,14 @@
  * The bridge driver: a network is a Linux bridge with the gateway's address on it, an endpoint is
  * a veth pair whose container end is born in the container's namespace under its final name.
  */
-import { formatAddress, parseAddress } from '../../address/ip.ts'
 import { overlaps, parsePrefix } from '../../address/prefix.ts'
-import { Refusal } from '../../base/refusal.ts'
+import { Refusal, refusalOf } from '../../base/refusal.ts'
 import type { BridgeIntent } from '../../firewall/intent.ts'
-import type { BridgeObject, KernelObject } from '../../kernel/object.ts'
+import type { BridgeObject, KernelObject, VethObject } from '../../kernel/object.ts'
 import type { AllocatedPool, Endpoint, Network, NetworkSpec } from '../model.ts'
 import { familyOf } from '../ipam/ipam.ts'
-import { endpointSysctls } from '../validate-endpoint.ts'
 import type { Driver, HostFacts, SandboxRef } from './driver.ts'
+import { insideObjects } from './inside.ts'
 import { optionKeys, parseBridgeOptions, type BridgeOptions } from './options.ts'
 
 /** Ownership mark of links: what begins with it is ours. */
@@ -24,6 +23,12 @@ export function bridgeName(id: string, options: BridgeOptions): string {
 export const bridgeDriver: Driver = {
   name: 'bridge',
   needsIpam: true,
+  hasHostEnd: true,
+  sharesLinks: false,
+  namedGatewaysOnly: false,
+  isInternal: ({ spec }) => spec.internal,
+  naturalMac: () => undefined,
+  routesOnLink: () => false,
   gatewayFamilies,
   validateNetwork: (id, spec, host) => refusalOf(() => validate(id, spec, host)),
   validatePools: (network, host) => refusalOf(() => validatePools(network, host)),
@@ -39,16 +44,6 @@ export const bridgeDriver: Driver = {
     return { bridge: bridgeName(network.id, options), mode4, mode6, hostBinding }
   },
   bridgeIntent,
-}
-
-function refusalOf(check: () => void): Refusal | undefined {
-  try {
-    check()
-    return undefined
-  } catch (error) {
-    if (error instanceof Refusal) return error
-    throw error
-  }
 }
 
 function validate(id: string, spec: NetworkSpec, host: HostFacts): void {
@@ -146,6 +141,8 @@ function networkObjects(network: Network, host: HostFacts): readonly KernelObjec
     objects.push(sysctl(`net/ipv6/conf/${name}/disable_ipv6`, ipv6 ? '0' : '1'))
   }
   objects.push(sysctl(`net/ipv4/conf/${name}/route_localnet`, host.userlandProxy ? '0' : '1'))
+  // Also while somebody has flushed the firewall, what comes in by this bridge goes nowhere else.
+  if (network.spec.internal && !adopted) objects.push(sysctl(`net/ipv4/conf/${name}/forwarding`, '0'))
   for (const pool of network.pools) {
     if (pool.gateway === null || (pool.family === 4 && options.inhibitIpv4)) continue
     const address = `${pool.gateway}/${lengthOf(pool)}`
@@ -173,36 +170,16 @@ function endpointObjects(
   host: HostFacts,
 ): readonly KernelObject[] {
   const options = parseBridgeOptions(network.spec.options)
-  const link = endpoint.interfaceName
-  const objects: KernelObject[] = [
-    {
-      type: 'veth',
-      name: endpoint.hostInterface,
-      master: bridgeName(network.id, options),
-      ...(options.mtu > 0 ? { mtu: options.mtu } : {}),
-      hairpin: !host.userlandProxy,
-      alias: aliasPrefix + endpoint.id,
-      peer: { netns, name: link, mac: endpoint.macAddress },
-    },
-  ]
-  if (host.ipv6) {
-    const value = endpoint.ipv6 === '' ? '1' : '0'
-    objects.push({ type: 'sysctl', netns, key: `net/ipv6/conf/${link}/disable_ipv6`, value })
+  const veth: VethObject = {
+    type: 'veth',
+    name: endpoint.hostInterface,
+    master: bridgeName(network.id, options),
+    ...(options.mtu > 0 ? { mtu: options.mtu } : {}),
+    hairpin: !host.userlandProxy,
+    alias: aliasPrefix + endpoint.id,
+    peer: { netns, name: endpoint.interfaceName, mac: endpoint.macAddress },
   }
-  for (const { key, value } of endpointSysctls(endpoint.spec.driverOpts, link)) {
-    objects.push({ type: 'sysctl', netns, key, value })
-  }
-  const linkLocal = endpoint.spec.linkLocalIps.map((text) => withLinkLocalLength(text))
-  for (const address of [endpoint.ipv4, endpoint.ipv6, ...linkLocal]) {
-    if (address !== '') objects.push({ type: 'address', netns, link, address })
-  }
-  return objects
-}
-
-function withLinkLocalLength(text: string): string {
-  const address = parseAddress(text)
-  if (address === undefined) return ''
-  return `${formatAddress(address)}/${address.family === 4 ? 16 : 64}`
+  return [veth, ...insideObjects(endpoint, netns, host)]
 }
 
 function gatewaysOf(network: Network): { readonly ipv4: string; readonly ipv6: string } {

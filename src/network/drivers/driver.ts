@@ -9,12 +9,14 @@ import type { Endpoint, EndpointSpec, Network, NetworkSpec } from '../model.ts'
 
 /** What a driver may know about the machine and the daemon. */
 export interface HostFacts {
-  /** Links of the daemon's namespace by name; kind is bridge, veth, … or ''. */
-  readonly links: {
-    get(name: string): { readonly kind: string; readonly alias: string } | undefined
-  }
+  /** Links of the daemon's namespace by name. */
+  readonly links: { get(name: string): HostLink | undefined }
   /** Networks that exist. */
   readonly networks: readonly Network[]
+  /** How many endpoints a network has. */
+  endpointsOn(networkId: string): number
+  /** Whether the kernel can make links of a kind: `macvlan`, `vlan`, … */
+  supportsLinkKind(kind: string): boolean
   readonly userlandProxy: boolean
   /** The kernel has IPv6 at all. */
   readonly ipv6: boolean

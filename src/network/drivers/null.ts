@@ -10,6 +10,12 @@ function objectless(name: 'host' | 'null'): Driver {
   return {
     name,
     needsIpam: false,
+    hasHostEnd: false,
+    sharesLinks: false,
+    namedGatewaysOnly: false,
+    isInternal: ({ spec }) => spec.internal,
+    naturalMac: () => '',
+    routesOnLink: () => false,
     gatewayFamilies: () => new Set(),
     validateNetwork: (_id: string, _spec: NetworkSpec, host: HostFacts) => {
       const exists = host.networks.some(({ spec }) => spec.driver === name && !spec.configOnly)

@@ -64,9 +64,8 @@ export function parseBridgeOptions(options: Options): BridgeOptions {
     mode4: gatewayMode(options, optionKeys.gatewayMode4),
     mode6: gatewayMode(options, optionKeys.gatewayMode6),
     trustedInterfaces: (options[optionKeys.trusted] ?? '').split(':').filter((name) => name !== ''),
-    mtu: mtu(options),
-    interfacePrefix:
-      interfaceName(options, optionKeys.interfacePrefix, interfacePrefixMax) || 'eth',
+    mtu: parseMtu(options),
+    interfacePrefix: parseInterfacePrefix(options),
     hostAddress4: address(options, optionKeys.host4),
     hostAddress6: address(options, optionKeys.host6),
   }
@@ -84,7 +83,8 @@ function bool(options: Options, key: string, otherwise: boolean): boolean {
   throw fail(key, text, `strconv.ParseBool: parsing ${JSON.stringify(text)}: invalid syntax`)
 }
 
-function mtu(options: Options): number {
+/** 0 = left to the kernel. */
+export function parseMtu(options: Options): number {
   const text = options[optionKeys.mtu]
   if (text === undefined) return 0
   const value = parseGoInt(text)
@@ -96,6 +96,11 @@ function mtu(options: Options): number {
     throw new Refusal('invalid', `invalid MTU number: ${value}`)
   }
   return value
+}
+
+/** What interface names in the container begin with. */
+export function parseInterfacePrefix(options: Options): string {
+  return interfaceName(options, optionKeys.interfacePrefix, interfacePrefixMax) || 'eth'
 }
 
 function address(options: Options, key: string): string {

@@ -10,6 +10,7 @@ const demand = (networkId: string, pools: readonly IpamPoolSpec[]) => ({
   pools,
   families: [4] as const,
   gatewayFamilies: new Set<4 | 6>([4]),
+  namedGatewaysOnly: false,
   busy: [],
 })
 const networkOf = (id: string, pools: readonly AllocatedPool[]): Network => {

@@ -18,6 +18,8 @@ export interface PoolDemand {
   readonly families: readonly (4 | 6)[]
   /** Families that get a gateway address. */
   readonly gatewayFamilies: ReadonlySet<4 | 6>
+  /** Only gateways that `pools` name are reserved, whatever the families. */
+  readonly namedGatewaysOnly: boolean
   /** What the host uses itself; automatic pools stay clear of it. */
   readonly busy: readonly Prefix[]
 }
@@ -178,7 +180,9 @@ function allocatorOf(subnet: string, ipRange: string | undefined): SubnetAllocat
 /** Takes gateway and auxiliary addresses and describes the pool. */
 function leaseOf(spec: IpamPoolSpec, allocator: SubnetAllocator, demand: PoolDemand): Lease {
   const { family } = allocator.subnet
-  const gateway = demand.gatewayFamilies.has(family) ? takeGateway(spec, allocator) : null
+  const isNamed = (spec.gateway ?? '') !== ''
+  const hasGateway = demand.namedGatewaysOnly ? isNamed : demand.gatewayFamilies.has(family)
+  const gateway = hasGateway ? takeGateway(spec, allocator) : null
   for (const [name, text] of Object.entries(spec.auxiliary ?? {})) {
     const address = parseAddress(text)
     if (address === undefined || !allocator.take(address)) {

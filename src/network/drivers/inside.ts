@@ -1,0 +1,34 @@
+/** What every endpoint with a link of its own has inside the container: settings and addresses. */
+import { formatAddress, parseAddress } from '../../address/ip.ts'
+import type { KernelObject } from '../../kernel/object.ts'
+import type { Endpoint } from '../model.ts'
+import { endpointSysctls } from '../validate-endpoint.ts'
+import type { HostFacts } from './driver.ts'
+
+/** The objects on an endpoint's link in the namespace `netns`, settings first. */
+export function insideObjects(
+  endpoint: Endpoint,
+  netns: string,
+  host: HostFacts,
+): readonly KernelObject[] {
+  const objects: KernelObject[] = []
+  const link = endpoint.interfaceName
+  if (host.ipv6) {
+    const value = endpoint.ipv6 === '' ? '1' : '0'
+    objects.push({ type: 'sysctl', netns, key: `net/ipv6/conf/${link}/disable_ipv6`, value })
+  }
+  for (const { key, value } of endpointSysctls(endpoint.spec.driverOpts, link)) {
+    objects.push({ type: 'sysctl', netns, key, value })
+  }
+  const linkLocal = endpoint.spec.linkLocalIps.map((text) => withLinkLocalLength(text))
+  for (const address of [endpoint.ipv4, endpoint.ipv6, ...linkLocal]) {
+    if (address !== '') objects.push({ type: 'address', netns, link, address })
+  }
+  return objects
+}
+
+function withLinkLocalLength(text: string): string {
+  const address = parseAddress(text)
+  if (address === undefined) return ''
+  return `${formatAddress(address)}/${address.family === 4 ? 16 : 64}`
+}
