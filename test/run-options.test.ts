@@ -55,6 +55,7 @@ const inside: readonly (readonly [string, string, string, RegExp])[] = [
   ['--oom-score-adj', '--oom-score-adj 321', 'cat /proc/self/oom_score_adj', /^321$/],
   ['--network none has only lo', '--network none', 'ls /sys/class/net', /^lo$/],
   ['masked paths', '', 'cat /proc/kcore | wc -c; cat /proc/timer_list | wc -c', /^0\n0$/],
+  ['/.dockerenv tells programs where they are', '', 'ls -la /.dockerenv', / 0 .*\/\.dockerenv$/],
   ['--cgroupns and mounts', '', 'mount | grep -c cgroup', /^\d+$/],
 ]
 

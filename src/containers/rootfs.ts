@@ -5,7 +5,8 @@
  * The daemon and containerd share the mount namespace. The snapshot carries the label that keeps
  * containerd's garbage collector away for as long as the container exists.
  */
-import { mkdirSync } from 'node:fs'
+import { closeSync, constants, mkdirSync, openSync } from 'node:fs'
+import { join } from 'node:path'
 import { snapshotter, isAlreadyExists, unlessNotFound } from './containerd/client.ts'
 import { isMountPoint, mountAll, unmountAll } from '../kernel/mount.ts'
 import { containerPaths } from './paths.ts'
@@ -71,10 +72,22 @@ function mountRootfs(context: Context, id: string, rootfs: string): Promise<void
         options: entry.options,
       })),
     )
+    markAsContainer(rootfs)
   })()
   const container = context.registry.get(id)
   if (container !== undefined) container.live.rootfsReady = ready
   return ready
+}
+
+/** `/.dockerenv`, empty: many programs look for it to know that they run in a container. */
+function markAsContainer(rootfs: string): void {
+  const { O_CREAT, O_EXCL, O_WRONLY } = constants
+  try {
+    // O_EXCL: whatever an image has under that name, a link too, stays as it is.
+    closeSync(openSync(join(rootfs, '.dockerenv'), O_CREAT | O_EXCL | O_WRONLY, 0o755))
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+  }
 }
 
 export function releaseRootfs(context: Context, container: Container): void {
