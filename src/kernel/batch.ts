@@ -98,7 +98,12 @@ export function attachChild(host: Netns, inside: Netns, attachment: ChildAttachm
     if (link === undefined) {
       throw new KernelError('RTM_GETLINK', 19, attempted, 'it vanished at once')
     }
-    configureInside(inside, name, link.index, { ...side, mac: link.mac })
+    const mac = side.mac === '' ? link.mac : side.mac
+    // In passthru mode the kernel passes over the address in the message that makes the link.
+    if (mac !== link.mac) {
+      withRoute(inside, (socket) => socket.request(changeLinkMessage(name, { mac })))
+    }
+    configureInside(inside, name, link.index, { ...side, mac })
   } catch (error) {
     withRoute(inside, (socket) => socket.send([deleteLinkMessage(name)]))
     throw error
