@@ -16,6 +16,7 @@ import { EventLog } from '../insight/events.ts'
 import { watchNetwork } from '../kernel/monitor.ts'
 import { homeNetns } from '../kernel/netns.ts'
 import { notify } from '../kernel/notify.ts'
+import { stayResidentSmall } from '../kernel/resident.ts'
 import { loadConfig, type Config } from './config.ts'
 import { startEngine, type Engine } from './engine.ts'
 import { currentFacts, gatherConstants } from './facts.ts'
@@ -103,10 +104,12 @@ async function serve(
   }
   process.on('SIGHUP', reload)
   tellManager('READY=1')
+  const small = stayResidentSmall()
   log.info('Daemon has completed initialization')
   await end
   tellManager('STOPPING=1')
   process.off('SIGHUP', reload)
+  small.stop()
   await loop.stop()
   const keep = current['live-restore']
   // Those who watch a container until it ends are still told how it ended.

@@ -37,7 +37,11 @@ const retryIntervalMs = 15
 const endTimeoutMs = 2_000
 const logBytesMax = 4 * 1024 * 1024
 /** What the keeper makes is short-lived: a small nursery saves 70 MB under a burst of output. */
-const nodeOptions = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1']
+const nodeOptions = [
+  '--disable-warning=ExperimentalWarning',
+  '--max-semi-space-size=1',
+  '--expose-gc',
+]
 
 /** A channel to the keeper that runs, or to a new one. */
 export async function findOrStartKeeper(paths: KeeperPaths): Promise<Channel> {

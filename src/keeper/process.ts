@@ -12,6 +12,7 @@ import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import { raiseDescriptorLimit } from '../kernel/limits.ts'
 import { warmThreads } from '../kernel/netns.ts'
+import { stayResidentSmall } from '../kernel/resident.ts'
 import { SandboxNames } from './dns.ts'
 import { Holdings } from './holdings.ts'
 import { PortHolder } from './ports.ts'
@@ -69,6 +70,7 @@ async function main(socketPath: string, pidPath: string): Promise<void> {
   })
   // Node writes it at a regular exit only, which a keeper seldom has; the next one starts faster.
   flushCompileCache()
+  stayResidentSmall()
   log.info('keeper started', { pid: process.pid, socket: socketPath })
 }
 

@@ -68,6 +68,7 @@ const raw: {
   readonly getrlimit: (resource: number, limit: Memory) => number
   readonly setrlimit: (resource: number, limit: Memory) => number
   readonly ioctl: (fd: number, request: number, argument: Memory) => number
+  readonly madvise: (start: bigint, bytes: number, advice: number) => number
   readonly close: SlowCall<[fd: number]>
   readonly inet_pton: (family: number, text: string, address: Memory) => number
   readonly inet_ntop: (
@@ -109,6 +110,7 @@ const raw: {
   getrlimit: libc.func('int getrlimit(int resource, void *limit)'),
   setrlimit: libc.func('int setrlimit(int resource, const void *limit)'),
   ioctl: libc.func('int ioctl(int fd, ulong request, void *argument)'),
+  madvise: libc.func('int madvise(uintptr_t start, size_t bytes, int advice)'),
   close: libc.func('int close(int fd)'),
   inet_pton: libc.func('int inet_pton(int family, const char *text, void *address)'),
   inet_ntop: libc.func(
@@ -119,6 +121,18 @@ const raw: {
 
 /** The bare calls. They answer -1 on failure; `checked` turns that into an error. */
 export const libcCalls = raw
+
+let trim: ((pad: number) => number) | undefined
+
+/** Gives free memory of glibc's allocator back; other C libraries have no such call. */
+export function trimAllocator(): void {
+  try {
+    trim ??= libc.func('int malloc_trim(size_t pad)')
+  } catch {
+    trim = () => 0
+  }
+  trim(0)
+}
 
 /** The number of the last failed call on this thread. */
 export function lastErrno(): number {
