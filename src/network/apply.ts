@@ -259,14 +259,15 @@ function attachToParent(
     try {
       attachChild(homeNetns(), ns, { name, parent, kind: kindOf(child), ...size, side })
     } catch (error) {
-      throw isKernelError(error, 'EBUSY') ? parentInUse(parent, error) : error
+      throw isKernelError(error, 'EBUSY') ? parentInUse(name, parent, error) : error
     }
   })
 }
 
-function parentInUse(parent: string, { call, errno, message }: KernelError): KernelError {
+function parentInUse(name: string, parent: string, { call, errno }: KernelError): KernelError {
   const why = 'it is a port of a bridge or bond already, or carries links of another kind'
-  return new KernelError(call, errno, message, `parent ${parent} is in use: ${why}`)
+  const attempted = `attach ${name} to parent ${parent}`
+  return new KernelError(call, errno, attempted, `${parent} is in use: ${why}`)
 }
 
 function kindOf(child: MacvlanObject | IpvlanObject): ChildKind {

@@ -45,7 +45,7 @@ export async function connectSandbox(
     const parents = parentsOf(room, containerId)
     const draft: Sandbox = { ...before, endpoints: [...before.endpoints, endpoint] }
     const after = await movePorts(room, before, draft, undo)
-    await room.departures.gone(departureKeys(endpoint))
+    await room.departures.gone(departureKeys(room, endpoint))
     const steps = diffObjects(objectsOf(room, after), objectsOf(room, before))
     // Shown and made without an await between: a repair would make it, too.
     show(entry, after)
@@ -196,7 +196,7 @@ export async function disconnectSandbox(
       await settled
       throw failure
     }
-    room.departures.add(departureKeys(endpoint), settled)
+    room.departures.add(departureKeys(room, endpoint), settled)
     undo.push(async () => {
       await settled
       await applySteps(diffObjects(found, objectsOf(room, after)))

@@ -14,10 +14,15 @@ export class Departures {
       () => undefined,
       (error: unknown) => log.error('cannot delete links', { error: messageOf(error) }),
     )
-    for (const key of keys) this.#going.set(key, settled)
-    void settled.then(() => {
-      for (const key of keys) if (this.#going.get(key) === settled) this.#going.delete(key)
-    })
+    for (const key of keys) {
+      const before = this.#going.get(key)
+      // Several may go from one parent at once: the key is free when all have gone.
+      const all = before === undefined ? settled : Promise.all([before, settled]).then(() => undefined)
+      this.#going.set(key, all)
+      void all.then(() => {
+        if (this.#going.get(key) === all) this.#going.delete(key)
+      })
+    }
   }
 
   has(key: string): boolean {

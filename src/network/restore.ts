@@ -71,7 +71,7 @@ async function restoreNetworks(room: Room, records: readonly NetworkRecord[]): P
         error: messageOf(error),
       })
     })
-    if (isRouted(network)) await room.forwarding.switchOn(6)
+    if (isRouted(network) && room.config.ipForward) await room.forwarding.switchOn(6)
   }
 }
 
@@ -129,10 +129,14 @@ export function missingSteps(room: Room): readonly Repair[] {
 function wantedOfNetworks(room: Room): readonly Wanted[] {
   const facts = hostFacts(room)
   const wanted: Wanted[] = []
+  /** Networks may share a link: the first one brings it back for all. */
+  const seen = new Set<string>()
   for (const { record, removing } of room.state.networks.values()) {
     const { network } = record
     if (removing || network.spec.configOnly) continue
-    const objects = driverNamed(network.spec.driver).networkObjects(network, facts)
+    const all = driverNamed(network.spec.driver).networkObjects(network, facts)
+    const objects = all.filter((object) => !seen.has(identityOf(object)))
+    for (const object of objects) seen.add(identityOf(object))
     wanted.push({ what: `network ${network.spec.name}`, objects })
   }
   return wanted

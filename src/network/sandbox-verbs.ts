@@ -11,6 +11,7 @@ import { homeNetns, openNetns, removeNetns } from '../kernel/netns.ts'
 import { readSysctl, writeSysctl } from '../kernel/sysctl.ts'
 import { applySteps, deleteDoomed, undoSteps, type DoomedLink } from './apply.ts'
 import { diffObjects, type Step } from './diff.ts'
+import { driverNamed } from './drivers/drivers.ts'
 import {
   hasOwnNetns,
   needsAnnouncement,
@@ -149,7 +150,7 @@ async function publish(room: Room, draft: Sandbox, undo: UndoStack): Promise<San
 
 async function makeKernelObjects(room: Room, sandbox: Sandbox, undo: UndoStack): Promise<void> {
   if (!hasOwnNetns(sandbox)) return
-  await room.departures.gone(sandbox.endpoints.flatMap(departureKeys))
+  await room.departures.gone(sandbox.endpoints.flatMap((endpoint) => departureKeys(room, endpoint)))
   const steps = diffObjects(objectsOf(room, sandbox), [])
   const settings = sandboxSysctls(sandbox)
   const [before, after] = [
@@ -210,11 +211,17 @@ export function saveSandbox(
 }
 
 /** What an endpoint occupies until its link is gone. */
-export function departureKeys(endpoint: Endpoint): readonly string[] {
+export function departureKeys(room: Room, endpoint: Endpoint): readonly string[] {
   const { networkId, sandboxId, interfaceName, ipv4, ipv6 } = endpoint
+  const network = room.state.network(networkId)
+  const parent = network === undefined ? '' : driverNamed(network.spec.driver).parentLink(network)
   const addresses = [ipv4, ipv6].filter((address) => address !== '')
-  const keys = addresses.map((address) => `${networkId} ${address}`)
-  return interfaceName === '' ? keys : [...keys, `${sandboxId} ${interfaceName}`]
+  return [
+    ...addresses.map((address) => `${networkId} ${address}`),
+    ...(interfaceName === '' ? [] : [`${sandboxId} ${interfaceName}`]),
+    // A parent takes links of another kind, or of another mode, only when the last one has gone.
+    ...(parent === '' ? [] : [`links on ${parent}`]),
+  ]
 }
 
 /** Takes a container's network down, whatever is left of it. Runs in the container's queue. */
@@ -262,7 +269,7 @@ const logged = (what: string) => (error: unknown) => log.error(what, { error: me
 /** The pairs go in the background; until then nobody gets their addresses. */
 function removeKernelObjects(room: Room, sandbox: Sandbox): void {
   if (!hasOwnNetns(sandbox)) return
-  const keys = sandbox.endpoints.flatMap(departureKeys)
+  const keys = sandbox.endpoints.flatMap((endpoint) => departureKeys(room, endpoint))
   room.departures.add(keys, deleteDoomed(linksOf(sandbox)))
   try {
     removeNetns(sandbox.netnsPath)

@@ -25,6 +25,7 @@ export const bridgeDriver: Driver = {
   needsIpam: true,
   hasHostEnd: true,
   sharesLinks: false,
+  parentLink: () => '',
   namedGatewaysOnly: false,
   isInternal: ({ spec }) => spec.internal,
   naturalMac: () => undefined,

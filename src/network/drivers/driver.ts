@@ -61,6 +61,8 @@ export interface Driver {
    * removed one after another.
    */
   readonly sharesLinks: boolean
+  /** Link of the daemon's namespace that endpoints' links are on top of; '' without one. */
+  parentLink(network: Network): string
   /** Families of which the network reserves a gateway address. */
   gatewayFamilies(spec: NetworkSpec): ReadonlySet<4 | 6>
   /** Only a gateway that the request names is reserved, whatever the families. */

@@ -24,6 +24,7 @@ export const ipvlanDriver: Driver = {
   needsIpam: true,
   hasHostEnd: false,
   sharesLinks: true,
+  parentLink: ({ id, spec }) => parentOf('ipvlan', id, spec),
   gatewayFamilies: () => new Set(),
   namedGatewaysOnly: true,
   isInternal,

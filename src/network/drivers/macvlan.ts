@@ -24,6 +24,7 @@ export const macvlanDriver: Driver = {
   needsIpam: true,
   hasHostEnd: false,
   sharesLinks: true,
+  parentLink: ({ id, spec }) => parentOf('macvlan', id, spec),
   gatewayFamilies: () => new Set(),
   namedGatewaysOnly: true,
   isInternal,

@@ -12,6 +12,7 @@ function objectless(name: 'host' | 'null'): Driver {
     needsIpam: false,
     hasHostEnd: false,
     sharesLinks: false,
+    parentLink: () => '',
     namedGatewaysOnly: false,
     isInternal: ({ spec }) => spec.internal,
     naturalMac: () => '',

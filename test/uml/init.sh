@@ -1,0 +1,22 @@
+#!/bin/sh
+# First process of a user-mode-linux guest: its root is the host's file system, read only.
+# Runs one test file with Node and powers off. On the kernel's command line: PORTOLAN_ROOT (the
+# checkout), PORTOLAN_MODULES (the folder of this kernel's modules), PORTOLAN_FILE.
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+for folder in /run /tmp; do mount -t tmpfs -o mode=1777 tmpfs "$folder"; done
+# Modules are loaded when they are needed, as on any Debian, but from where they were unpacked.
+mkdir -p /tmp/root/lib
+ln -s "$PORTOLAN_MODULES" /tmp/root/lib/modules
+printf '#!/bin/sh\nexec modprobe -d /tmp/root "$@"\n' >/tmp/modprobe
+chmod 755 /tmp/modprobe
+echo /tmp/modprobe >/proc/sys/kernel/modprobe
+ip link set lo up
+cd "$PORTOLAN_ROOT" || exit 1
+export NODE_COMPILE_CACHE=/tmp/compiled HOME=/tmp
+./scripts/node --disable-warning=ExperimentalWarning --test-reporter=tap "$PORTOLAN_FILE" 2>&1
+echo "# guest ends"
+echo o >/proc/sysrq-trigger
+sleep 60
