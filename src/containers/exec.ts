@@ -172,6 +172,7 @@ export async function resize(
 export function inspectExec({ exec, container }: FoundExec): object {
   const { spec } = exec
   const [entrypoint = '', ...args] = spec.command
+  const user = spec.user === '' ? container.record.config.User : spec.user
   return {
     ID: exec.id,
     Running: exec.running,
@@ -181,7 +182,7 @@ export function inspectExec({ exec, container }: FoundExec): object {
       entrypoint,
       arguments: args,
       privileged: spec.privileged,
-      ...(spec.user === '' ? {} : { user: spec.user }),
+      ...(user === '' ? {} : { user }),
     },
     OpenStdin: spec.attachStdin,
     OpenStderr: spec.attachStderr,

@@ -29,6 +29,8 @@ export async function inspectContainer(
   const paths = containerPaths(context.config, container.id)
   const files = donorPaths(context, container)
   const running = [...container.live.execs.values()].filter((exec) => exec.running)
+  // Without networking nobody writes these two.
+  const named = record.everStarted && !config.NetworkDisabled
   const logged = hostConfig.LogConfig.Type !== 'none'
   const sizes = options.size ? await sizesOf(context, container) : {}
   return {
@@ -38,9 +40,9 @@ export async function inspectContainer(
     Args: record.args,
     State: stateView(container),
     Image: record.imageId,
-    ResolvConfPath: record.everStarted ? files.resolvConf : '',
+    ResolvConfPath: named ? files.resolvConf : '',
     HostnamePath: record.everStarted ? files.hostname : '',
-    HostsPath: record.everStarted ? files.hosts : '',
+    HostsPath: named ? files.hosts : '',
     LogPath: logged && record.everStarted ? paths.log : '',
     Name: `/${record.name}`,
     RestartCount: record.restartCount,

@@ -3,7 +3,7 @@ import { Refusal } from '../base/refusal.ts'
 import { healthStatus } from './healthcheck.ts'
 import { mountView, sizesOf } from './inspect.ts'
 import { parseLink } from './links.ts'
-import { endpointViews, portSummaries } from './network-settings.ts'
+import { endpointSummaries, portSummaries } from './network-settings.ts'
 import { isRunning, statuses } from './record.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
@@ -60,7 +60,7 @@ export async function listContainers(
 async function summary(
   context: Context,
   container: Container,
-  { size, apiVersion }: ListOptions,
+  { size }: ListOptions,
 ): Promise<object> {
   const { record } = container
   const sizes = size ? await sizesOf(context, container) : {}
@@ -77,21 +77,22 @@ async function summary(
     State: record.state.status,
     Status: statusText(container),
     HostConfig: { NetworkMode: record.hostConfig.NetworkMode },
-    NetworkSettings: { Networks: endpointViews(context, container, apiVersion) },
+    NetworkSettings: { Networks: endpointSummaries(context, container) },
     Mounts: record.mounts.map(mountView),
   }
 }
 
-/** Its own name, and those that links give it. */
+/** Its own name, and those that links of the default bridge give it, in order. */
 function namesOf(context: Context, { record }: Container): readonly string[] {
   const names = [`/${record.name}`]
   for (const parent of context.registry.all()) {
+    if (!('bridge' in parent.record.networks)) continue
     for (const text of parent.record.hostConfig.Links ?? []) {
       const { name, alias } = parseLink(text)
       if (name === record.name || name === record.id) names.push(`/${parent.record.name}/${alias}`)
     }
   }
-  return names
+  return names.sort()
 }
 
 /** What was asked for; the id when that name means another image by now. */

@@ -33,7 +33,8 @@ function endpointView(
     IPAMConfig: ipam === null ? null : withoutEmpty(ipam),
     Links: settings.Links,
     Aliases: shownAliases(container, network, settings, apiVersion),
-    MacAddress: endpoint?.macAddress ?? settings.MacAddress,
+    // What was asked for until the first start, what is so from then on.
+    MacAddress: endpoint?.macAddress ?? (container.record.everStarted ? '' : settings.MacAddress),
     DriverOpts: settings.DriverOpts,
     GwPriority: settings.GwPriority,
     NetworkID: endpoint?.networkId ?? settings.NetworkID,
@@ -86,6 +87,16 @@ export function endpointViews(
       return [[name, endpointView(container, name, settings, endpoint, apiVersion)]]
     }),
   )
+}
+
+/** The same for `docker ps`, where Docker leaves out what was asked for. */
+export function endpointSummaries(
+  context: Context,
+  container: Container,
+): Readonly<Record<string, EndpointView>> {
+  const views = Object.entries(endpointViews(context, container, 0))
+  const unset = { Links: null, Aliases: null, DriverOpts: null, DNSNames: null }
+  return Object.fromEntries(views.map(([name, view]) => [name, { ...view, ...unset }]))
 }
 
 /** `80/tcp` → bindings, null for exposed only; {} for what does not run. */
