@@ -230,14 +230,6 @@ function notOffered(config: Config): readonly (readonly [OptionKey, string])[] {
       'plugins are not offered',
     ],
     ['metrics-addr', config['metrics-addr'] === '', 'metrics are not offered'],
-    ['ipv6', !config.ipv6, 'IPv6 on the default bridge is not offered: make a network with --ipv6'],
-    ['fixed-cidr-v6', config['fixed-cidr-v6'] === '', 'IPv6 on the default bridge is not offered'],
-    ['bip6', config.bip6 === '', 'IPv6 on the default bridge is not offered'],
-    [
-      'default-gateway-v6',
-      config['default-gateway-v6'] === '',
-      'IPv6 on the default bridge is not offered',
-    ],
     ['bridge-accept-fwmark', config['bridge-accept-fwmark'] === '', 'marks are not looked at'],
     [
       'no-new-privileges',

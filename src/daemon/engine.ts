@@ -19,7 +19,7 @@ import { Forwarding } from '../network/forwarding.ts'
 import { openStore, type Store } from '../store/store.ts'
 import type { Config } from './config.ts'
 import { containersConfig } from './containers-config.ts'
-import type { Counts } from './facts.ts'
+import { engineId, type Counts } from './facts.ts'
 import { openFirewall } from './firewall.ts'
 import type { Layout } from './layout.ts'
 import { networkConfig } from './network-config.ts'
@@ -73,9 +73,9 @@ async function buildRooms(
   const { keeper, containerd } = processes
   const { emit } = events
   const forwarding = new Forwarding(store)
-  const firewall = await openFirewall(config, store, forwarding)
+  const { firewall, firewalld } = await openFirewall(config, store, forwarding)
   const networks = createNetworks({
-    config: networkConfig(config),
+    config: networkConfig(config, await engineId(store)),
     store,
     firewall,
     keeper,
@@ -111,7 +111,11 @@ async function buildRooms(
   return {
     store,
     containerd,
-    counts: { containers: () => containers.counts(), images: () => images.catalogue.all().length },
+    counts: {
+      containers: () => containers.counts(),
+      images: () => images.catalogue.all().length,
+      firewalld,
+    },
     routes: routesOf(rooms),
     diskUsage: (parts) => diskUsage(rooms, parts),
     login: ({ serveraddress, ...credentials }, signal) =>

@@ -7,6 +7,7 @@ import type { Component, SystemFacts } from '../api/system-info.ts'
 import { cgroupLayout } from '../containers/cgroups.ts'
 import type { Containerd } from '../containers/containerd/client.ts'
 import type { EventLog } from '../insight/events.ts'
+import type { FirewalldStatus } from '../firewall/firewalld/zoned.ts'
 import { describeMachine, readOptional, type Machine } from '../insight/machine.ts'
 import { runCommand } from '../kernel/command.ts'
 import type { Store } from '../store/store.ts'
@@ -22,6 +23,7 @@ const defaultPools = defaultPoolSources.map(({ base, size }) => ({
 export interface Counts {
   containers(): SystemFacts['containers']
   images(): number
+  firewalld(): FirewalldStatus
 }
 
 /** What does not change while the daemon runs. */
@@ -79,7 +81,7 @@ async function versionOf(program: string): Promise<Component> {
 }
 
 /** The engine keeps its id as long as its data root. */
-async function engineId(store: Store): Promise<string> {
+export async function engineId(store: Store): Promise<string> {
   const records = store.collection('engine', (document) => {
     const id = isRecord(document) ? document['id'] : undefined
     if (typeof id !== 'string') throw new Error('the id is a text')
@@ -115,7 +117,7 @@ export function currentFacts(
     loggingDriver: config['log-driver'],
     cgroup: { ...layout, driver: 'cgroupfs' },
     ipv4Forwarding: forwarding,
-    firewallBackend: config.iptables ? config['firewall-backend'] || 'iptables' : 'none',
+    firewall: firewallOf(config, counts.firewalld()),
     addressPools:
       config['default-address-pools'].length > 0 ? config['default-address-pools'] : defaultPools,
     registry: { insecure: config['insecure-registries'], mirrors: config['registry-mirrors'] },
@@ -125,6 +127,12 @@ export function currentFacts(
     ],
   }
   return { ...facts, warnings: warningsOf(config, facts) }
+}
+
+/** The driver with `+firewalld` beside a running one, and when that was loaded anew. */
+function firewallOf(config: Config, { running, reloadedAt }: FirewalldStatus) {
+  const backend = config.iptables ? config['firewall-backend'] || 'iptables' : 'none'
+  return { driver: running ? `${backend}+firewalld` : backend, reloadedAt }
 }
 
 type Unwarned = Pick<SystemFacts, 'cgroup' | 'ipv4Forwarding'>

@@ -3,7 +3,7 @@ import type { FirewallSettings } from '../firewall/intent.ts'
 import { defaultNetworkConfig, type NetworkConfig } from '../network/config.ts'
 import type { Config } from './config.ts'
 
-export function networkConfig(config: Config): NetworkConfig {
+export function networkConfig(config: Config, hostId: string): NetworkConfig {
   return {
     ...defaultNetworkConfig,
     execRoot: config['exec-root'],
@@ -12,6 +12,10 @@ export function networkConfig(config: Config): NetworkConfig {
     bip: config.bip,
     fixedCidr: config['fixed-cidr'],
     defaultGateway: config['default-gateway'],
+    ipv6: config.ipv6,
+    bip6: config.bip6,
+    fixedCidr6: config['fixed-cidr-v6'],
+    defaultGateway6: config['default-gateway-v6'],
     mtu: config.mtu === 0 ? defaultNetworkConfig.mtu : config.mtu,
     icc: config.icc,
     ipMasq: config['ip-masq'],
@@ -19,6 +23,7 @@ export function networkConfig(config: Config): NetworkConfig {
     ipForward: config['ip-forward'],
     userlandProxy: config['userland-proxy'],
     iptables: config.iptables,
+    hostId,
     defaultAddressPools: config['default-address-pools'],
     defaultNetworkOpts: config['default-network-opts'],
     hostGatewayIps: config['host-gateway-ips'],

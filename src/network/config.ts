@@ -14,6 +14,11 @@ export interface NetworkConfig {
   readonly bip: string
   readonly fixedCidr: string
   readonly defaultGateway: string
+  /** IPv6 on the network `bridge`; the keys that follow have no effect without. */
+  readonly ipv6: boolean
+  readonly bip6: string
+  readonly fixedCidr6: string
+  readonly defaultGateway6: string
   /** MTU of the default bridge only. */
   readonly mtu: number
   readonly icc: boolean
@@ -23,6 +28,8 @@ export interface NetworkConfig {
   readonly ipForward: boolean
   readonly userlandProxy: boolean
   readonly iptables: boolean
+  /** From it follow the IPv6 subnets when no pool is configured. */
+  readonly hostId: string
   readonly defaultAddressPools: readonly { readonly base: string; readonly size: number }[]
   /** Options that networks of a driver get when the request does not name them. */
   readonly defaultNetworkOpts: Readonly<Record<string, Readonly<Record<string, string>>>>
@@ -43,6 +50,10 @@ export const defaultNetworkConfig: NetworkConfig = {
   bip: '',
   fixedCidr: '',
   defaultGateway: '',
+  ipv6: false,
+  bip6: '',
+  fixedCidr6: '',
+  defaultGateway6: '',
   mtu: 1500,
   icc: true,
   ipMasq: true,
@@ -50,6 +61,7 @@ export const defaultNetworkConfig: NetworkConfig = {
   ipForward: true,
   userlandProxy: true,
   iptables: true,
+  hostId: '',
   defaultAddressPools: [],
   defaultNetworkOpts: {},
   hostGatewayIps: [],

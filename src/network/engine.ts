@@ -4,8 +4,10 @@
  */
 import { KeyedQueue } from '../base/queue.ts'
 import { Refusal } from '../base/refusal.ts'
-import { defaultPoolSources, parsePoolSources } from '../address/pools.ts'
+import { defaultPoolSources, parsePoolSources, type PoolSource } from '../address/pools.ts'
+import { localPool } from '../address/ula.ts'
 import { connectSandbox, disconnectSandbox, renameSandbox } from './attach-verbs.ts'
+import type { NetworkConfig } from './config.ts'
 import { Departures } from './departures.ts'
 import { Ipam } from './ipam/ipam.ts'
 import type { EndpointSpec, Network, NetworkSpec, Sandbox, SandboxSpec } from './model.ts'
@@ -36,6 +38,14 @@ export function createNetworks(dependencies: NetworkDependencies): NetworkEngine
   return new Engine(dependencies)
 }
 
+/** As configured, else Docker's; IPv6 subnets are local ones unless a pool for them is configured. */
+function poolSources({ defaultAddressPools, hostId }: NetworkConfig): readonly PoolSource[] {
+  const configured = parsePoolSources(defaultAddressPools)
+  const sources = configured.length > 0 ? configured : defaultPoolSources
+  const hasIpv6 = sources.some(({ base }) => base.family === 6)
+  return hasIpv6 ? sources : [...sources, localPool(hostId)]
+}
+
 class Engine implements NetworkEngine {
   #room: Room
   #stored: StoredState
@@ -43,12 +53,10 @@ class Engine implements NetworkEngine {
 
   constructor(dependencies: NetworkDependencies) {
     const { config, store } = dependencies
-    const configured = config.defaultAddressPools
-    const sources = configured.length > 0 ? parsePoolSources(configured) : defaultPoolSources
     this.#room = {
       ...dependencies,
       state: new State(),
-      ipam: new Ipam(sources),
+      ipam: new Ipam(poolSources(config)),
       ports: new PortTable(),
       queue: new KeyedQueue(),
       departures: new Departures(),

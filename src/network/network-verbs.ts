@@ -13,7 +13,7 @@ import { ensureBridgeFilter } from './bridge-filter.ts'
 import { diffObjects, type Step } from './diff.ts'
 import { driverNamed } from './drivers/drivers.ts'
 import type { Driver, HostFacts } from './drivers/driver.ts'
-import { familyOf } from './ipam/ipam.ts'
+import { anySubnet, familyOf } from './ipam/ipam.ts'
 import { findObjects, resolversOfHost, routedPrefixes, singleFacts } from './host.ts'
 import type { Network, NetworkSpec } from './model.ts'
 import { inTurn, linksAmong, linksOfOthers } from './parent-links.ts'
@@ -92,7 +92,9 @@ function allocatePools(room: Room, driver: Driver, id: string, spec: NetworkSpec
   if (spec.enableIpv4) families.push(4)
   if (spec.enableIpv6) families.push(6)
   const busy: Prefix[] = []
-  const given = families.every((family) => spec.ipam.pools.some((p) => familyOf(p) === family))
+  const given = families.every((family) =>
+    spec.ipam.pools.some((pool) => familyOf(pool) === family && pool.subnet !== anySubnet[family]),
+  )
   if (!given) {
     busy.push(...routedPrefixes())
     for (const address of resolversOfHost(room.config.hostResolvConf)) {
@@ -146,7 +148,7 @@ async function sealProgram(
   record: NetworkRecord,
 ): Promise<void> {
   try {
-    if (isRouted(network)) await room.forwarding.switchOn(6)
+    if (isRouted(network) && room.config.ipForward) await room.forwarding.switchOn(6)
     if (intent !== undefined) await room.firewall.setBridge(intent)
     const change = { collection: collections.networks, id: network.id, document: record }
     await room.store.write([change])

@@ -1,11 +1,20 @@
 /**
  * The networks that the daemon itself makes: bridge, host and none. Which subnet `bridge` gets:
  * `bip`; else the address that its interface has; else what it had at the last run; else
- * `fixed-cidr`; else the first free pool.
+ * `fixed-cidr`; else the first free pool. The same for IPv6, where `ipv6` is on.
  */
-import { formatAddress } from '../address/ip.ts'
-import { formatPrefix, parsePrefix } from '../address/prefix.ts'
+import { formatAddress, parseAddress } from '../address/ip.ts'
+import {
+  contains,
+  containsPrefix,
+  formatPrefix,
+  overlaps,
+  parsePrefix,
+  type ParsedPrefix,
+  type Prefix,
+} from '../address/prefix.ts'
 import { newId } from '../base/id.ts'
+import { log } from '../base/log.ts'
 import { Refusal, wrap } from '../base/refusal.ts'
 import { deleteAddress, listAddresses } from '../kernel/address.ts'
 import { findLink } from '../kernel/link.ts'
@@ -13,7 +22,9 @@ import { homeNetns } from '../kernel/netns.ts'
 import { aliasPrefix } from './drivers/bridge.ts'
 import { optionKeys } from './drivers/options.ts'
 import { driverNamed } from './drivers/drivers.ts'
-import type { IpamPoolSpec, Network, NetworkSpec } from './model.ts'
+import { kernelHasIpv6 } from './host.ts'
+import { anySubnet } from './ipam/ipam.ts'
+import type { AllocatedPool, IpamPoolSpec, Network, NetworkSpec } from './model.ts'
 import { makeNetwork } from './network-verbs.ts'
 import { collections, type NetworkRecord } from './records.ts'
 import type { Room } from './room.ts'
@@ -64,10 +75,12 @@ async function ensureBridge(room: Room, stored: NetworkRecord | undefined): Prom
     const sentence = `bridge device with non default name ${bridge} must be created manually`
     throw new Refusal('forbidden', sentence)
   }
-  const pool = bridgePool(room, stored?.network)
-  const spec = bridgeSpec(room, pool)
-  if (stored !== undefined && samePool(stored.network, pool)) {
-    const network: Network = { ...stored.network, spec: { ...spec, ipam: stored.network.spec.ipam } }
+  const families = bridgeFamilies(room)
+  const pools = families.map((family) => bridgePool(room, family, stored?.network))
+  const spec = bridgeSpec(room, pools)
+  if (stored !== undefined && samePools(stored.network, pools)) {
+    const { ipam } = stored.network.spec
+    const network: Network = { ...stored.network, spec: { ...spec, ipam } }
     const record: NetworkRecord = { ...stored, network }
     room.ipam.restore(network)
     room.state.addNetwork(record)
@@ -76,70 +89,139 @@ async function ensureBridge(room: Room, stored: NetworkRecord | undefined): Prom
     return
   }
   const id = stored?.network.id ?? newId()
-  if (stored !== undefined) dropOldAddresses(bridge, stored.network)
+  if (stored !== undefined) dropOldAddresses(bridge, stored.network, pools)
   await makeNetwork(room, driverNamed('bridge'), id, spec)
 }
 
-/** The subnet changed: what the last run put on our own bridge goes. */
-function dropOldAddresses(bridge: string, { id, pools }: Network): void {
+function bridgeFamilies({ config }: Room): readonly (4 | 6)[] {
+  const { ipv6, bip6, fixedCidr6, defaultGateway6 } = config
+  if (ipv6 && kernelHasIpv6()) return [4, 6]
+  if (ipv6) log.warn('this kernel has no IPv6: the default bridge goes without')
+  else if (bip6 + fixedCidr6 + defaultGateway6 !== '') {
+    log.warn('bip6, fixed-cidr-v6 and default-gateway-v6 have no effect without ipv6')
+  }
+  return [4]
+}
+
+/** The subnets changed: what the last run put on our own bridge goes. */
+function dropOldAddresses(
+  bridge: string,
+  { id, pools }: Network,
+  wanted: readonly IpamPoolSpec[],
+): void {
   if (findLink(homeNetns(), bridge)?.alias !== aliasPrefix + id) return
   for (const { gateway, subnet } of pools) {
+    const stays = wanted.some((pool) => pool.subnet === subnet && pool.gateway === gateway)
     const length = subnet.slice(subnet.indexOf('/'))
-    if (gateway !== null) deleteAddress(homeNetns(), bridge, gateway + length)
+    if (gateway !== null && !stays) deleteAddress(homeNetns(), bridge, gateway + length)
   }
 }
 
-function samePool({ pools }: Network, pool: IpamPoolSpec | undefined): boolean {
-  const [old] = pools
-  if (old === undefined || pool === undefined) return false
+function samePools({ pools }: Network, wanted: readonly IpamPoolSpec[]): boolean {
+  return (
+    pools.length === wanted.length &&
+    wanted.every((pool, index) => {
+      const old = pools[index]
+      return old !== undefined && samePool(old, pool)
+    })
+  )
+}
+
+function samePool(old: AllocatedPool, pool: IpamPoolSpec): boolean {
   const gateway = pool.gateway === undefined || pool.gateway === old.gateway
   const range = (pool.ipRange ?? '') === (old.ipRange ?? '')
   const auxiliary = JSON.stringify(pool.auxiliary ?? {}) === JSON.stringify(old.auxiliary)
   return pool.subnet === old.subnet && gateway && range && auxiliary
 }
 
-/** undefined: wholly automatic. */
-function bridgePool(room: Room, stored: Network | undefined): IpamPoolSpec | undefined {
-  const { bip, fixedCidr, defaultGateway, bridge } = room.config
-  const range = fixedCidr === '' ? {} : { ipRange: maskedCidr('fixed-cidr', fixedCidr) }
-  const auxiliary =
-    defaultGateway === '' ? {} : { auxiliary: { DefaultGatewayIPv4: defaultGateway } }
-  const given = bip === '' ? addressOnLink(bridge) : bip
+/** The keys of one family, by their names in the configuration. */
+function keysOf({ config }: Room, family: 4 | 6) {
+  const { bip, fixedCidr, defaultGateway, bip6, fixedCidr6, defaultGateway6 } = config
+  return family === 4
+    ? { bip, fixedCidr, defaultGateway, bipKey: 'bip', cidrKey: 'fixed-cidr' }
+    : {
+        bip: bip6,
+        fixedCidr: fixedCidr6,
+        defaultGateway: defaultGateway6,
+        bipKey: 'bip6',
+        cidrKey: 'fixed-cidr-v6',
+      }
+}
+
+function bridgePool(room: Room, family: 4 | 6, stored: Network | undefined): IpamPoolSpec {
+  const { bip, fixedCidr, defaultGateway, bipKey, cidrKey } = keysOf(room, family)
+  const cidr = fixedCidr === '' ? undefined : parseKey(cidrKey, fixedCidr, family).prefix
+  const range = cidr === undefined ? {} : { ipRange: formatPrefix(cidr) }
+  const name = `DefaultGatewayIPv${family}`
+  const auxiliary = defaultGateway === '' ? {} : { auxiliary: { [name]: defaultGateway } }
+  const given = bip === '' ? addressOnLink(room.config.bridge, family, cidr) : bip
   if (given !== undefined) {
-    const parsed = parsePrefix(given)
-    if (parsed === undefined) throw new Refusal('invalid', `invalid bip ${given}`)
-    const gateway = formatAddress(parsed.address)
-    return { subnet: formatPrefix(parsed.prefix), gateway, ...range, ...auxiliary }
+    const { prefix, address } = parseKey(bipKey, given, family)
+    refuseGateway(family, defaultGateway, prefix)
+    if (cidr !== undefined && !containsPrefix(prefix, cidr)) {
+      const why = `subnet ${formatPrefix(prefix)} of the default bridge doesn't contain it`
+      throw new Refusal('invalid', `invalid ${cidrKey} ${fixedCidr}: ${why}`)
+    }
+    const gateway = formatAddress(address)
+    return { subnet: formatPrefix(prefix), gateway, ...range, ...auxiliary }
   }
-  const [old] = stored?.pools ?? []
-  if (old !== undefined) {
+  const old = stored?.pools.find((pool) => pool.family === family)
+  const oldSubnet = parsePrefix(old?.subnet ?? '')?.prefix
+  if (old !== undefined && oldSubnet !== undefined && suits(family, oldSubnet, cidr)) {
+    refuseGateway(family, defaultGateway, oldSubnet)
     const gateway = old.gateway === null ? {} : { gateway: old.gateway }
     return { subnet: old.subnet, ...gateway, ...range, ...auxiliary }
   }
-  if (fixedCidr === '') return undefined
-  return { subnet: maskedCidr('fixed-cidr', fixedCidr), ...range, ...auxiliary }
+  if (cidr !== undefined) refuseGateway(family, defaultGateway, cidr)
+  const subnet = cidr === undefined ? anySubnet[family] : formatPrefix(cidr)
+  return { subnet, ...range, ...auxiliary }
 }
 
-function maskedCidr(option: string, text: string): string {
+function parseKey(key: string, text: string, family: 4 | 6): ParsedPrefix {
   const parsed = parsePrefix(text)
-  if (parsed === undefined) {
-    throw new Refusal('invalid', `invalid ${option} ${text}: invalid CIDR block notation`)
-  }
-  return formatPrefix(parsed.prefix)
+  if (parsed?.prefix.family === family) return parsed
+  throw new Refusal('invalid', `invalid ${key} ${text}: invalid CIDR block notation`)
 }
 
-/** The first IPv4 address that the bridge has already. */
-function addressOnLink(link: string): string | undefined {
-  return listAddresses(homeNetns(), link).find(({ family }) => family === 4)?.address
+/** Containers could never reach such a gateway. */
+function refuseGateway(family: 4 | 6, text: string, subnet: Prefix): void {
+  const address = parseAddress(text)
+  if (text === '' || (address !== undefined && contains(subnet, address))) return
+  const key = family === 4 ? 'default-gateway' : 'default-gateway-v6'
+  const why = `subnet ${formatPrefix(subnet)} of the default bridge doesn't contain this address`
+  throw new Refusal('invalid', `invalid ${key} ${text}: ${why}`)
 }
 
-function bridgeSpec(room: Room, pool: IpamPoolSpec | undefined): NetworkSpec {
+/**
+ * IPv4 stays where it was, as with dockerd; IPv6 goes to `fixed-cidr-v6`, which in most
+ * configurations is all that says which subnet is meant.
+ */
+function suits(family: 4 | 6, subnet: Prefix, cidr: Prefix | undefined): boolean {
+  return family === 4 || cidr === undefined || overlaps(subnet, cidr)
+}
+
+/** The first address that the bridge has already, but for link-local ones. */
+function addressOnLink(link: string, family: 4 | 6, cidr: Prefix | undefined): string | undefined {
+  const globalScope = 0
+  return listAddresses(homeNetns(), link).find((one) => {
+    const subnet = parsePrefix(one.address)?.prefix
+    return (
+      one.family === family &&
+      (family === 4 || (one.scope === globalScope && one.permanent)) &&
+      subnet !== undefined &&
+      suits(family, subnet, cidr)
+    )
+  })?.address
+}
+
+function bridgeSpec(room: Room, pools: readonly IpamPoolSpec[]): NetworkSpec {
   const { bridge, icc, ipMasq, hostIp, mtu } = room.config
   return {
     ...emptySpec,
     name: 'bridge',
     driver: 'bridge',
-    ipam: { ...emptySpec.ipam, pools: pool === undefined ? [] : [pool] },
+    enableIpv6: pools.length > 1,
+    ipam: { ...emptySpec.ipam, pools: pools.filter((pool) => !isAutomatic(pool)) },
     options: {
       [optionKeys.defaultBridge]: 'true',
       [optionKeys.icc]: String(icc),
@@ -149,4 +231,9 @@ function bridgeSpec(room: Room, pool: IpamPoolSpec | undefined): NetworkSpec {
       [optionKeys.mtu]: String(mtu),
     },
   }
+}
+
+/** Wholly automatic: nothing was asked for. */
+function isAutomatic({ subnet, auxiliary }: IpamPoolSpec): boolean {
+  return auxiliary === undefined && (subnet === anySubnet[4] || subnet === anySubnet[6])
 }

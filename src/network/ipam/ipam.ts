@@ -6,10 +6,13 @@
  */
 import { formatAddress, parseAddress, type Address } from '../../address/ip.ts'
 import { PoolAllocator, type PoolSource } from '../../address/pools.ts'
-import { formatPrefix, parsePrefix, type Prefix } from '../../address/prefix.ts'
+import { contains, formatPrefix, parsePrefix, type Prefix } from '../../address/prefix.ts'
 import { SubnetAllocator } from '../../address/subnet.ts'
 import { Refusal } from '../../base/refusal.ts'
 import type { AllocatedPool, IpamPoolSpec, Network } from '../model.ts'
+
+/** A pool of this subnet is one that the pools choose, with what else the request says of it. */
+export const anySubnet = { 4: '0.0.0.0/0', 6: '::/0' } as const
 
 /** What a network needs pools for. */
 export interface PoolDemand {
@@ -137,7 +140,7 @@ export class Ipam {
       const filled = { ...spec, subnet: formatPrefix(subnet) }
       const lease = leaseOf(filled, new SubnetAllocator(subnet), demand)
       const { gateway } = lease.pool
-      if (spec !== undefined || gateway === null) return lease
+      if (size !== undefined || gateway === null) return lease
       return { ...lease, pool: { ...lease.pool, shown: { ...lease.pool.shown, gateway } } }
     } catch (error) {
       this.#pools.release(subnet)
@@ -149,6 +152,7 @@ export class Ipam {
     const parsed = parsePrefix(spec.subnet)
     if (parsed === undefined) throw new Refusal('invalid', `invalid subnet ${spec.subnet}`)
     const { prefix } = parsed
+    if (spec.subnet === anySubnet[family]) return this.#automatic(family, demand, undefined, spec)
     // 0.0.0.0/24 stands for "a /24 from the pools".
     if (prefix.base === 0n && prefix.length > 0) {
       return this.#automatic(family, demand, prefix.length, spec)
@@ -185,6 +189,10 @@ function leaseOf(spec: IpamPoolSpec, allocator: SubnetAllocator, demand: PoolDem
   const gateway = hasGateway ? takeGateway(spec, allocator) : null
   for (const [name, text] of Object.entries(spec.auxiliary ?? {})) {
     const address = parseAddress(text)
+    if (address !== undefined && !contains(allocator.subnet, address)) {
+      const why = `parent subnet ${spec.subnet} doesn't contain this address`
+      throw new Refusal('invalid', `invalid auxiliary address ${name}: ${why}`)
+    }
     if (address === undefined || !allocator.take(address)) {
       const sentence = `failed to allocate secondary ip address (${name}:${text})`
       throw new Refusal('internal', `${sentence}: Address already in use`)
