@@ -85,3 +85,42 @@ for (const [name, make] of Object.entries(backends)) {
     assert.ok(!readFileSync('/proc/self/mounts', 'utf8').includes(copy))
   })
 }
+
+test('a macvlan network: its parent where it was made, and the link inside', async () => {
+  shell('nft flush ruleset; ip link add lan0 type veth peer name lan1; ip link set lan0 up')
+  const lab = await openLab()
+  const { engine } = lab
+  const firewall = new FirewallWriter((backends['iptables'] ?? assert.fail)())
+  const sources = { networks: engine, firewall }
+  const ipam = { driver: 'default', options: null, pools: [{ subnet: '192.0.2.0/24', gateway: '192.0.2.9' }] }
+  const lan = await engine.create(networkSpec({ driver: 'macvlan', ipam, name: 'lan', options: { parent: 'lan0' } }))
+  const alone = await engine.create(networkSpec({ driver: 'macvlan', name: 'alone' }))
+  const endpoints = [endpointSpec('lan'), endpointSpec('alone')]
+  const sandbox = await engine.open(lab.spec({ endpoints }))
+  assert.deepEqual(await howNetwork(sources, lan), ['# network lan: its parent lan0 was there before'])
+  const [about, made = ''] = await howNetwork(sources, alone)
+  assert.equal(about, '# network alone, which leads nowhere')
+  assert.match(made, /^ip link add dm-\w{12} type (dummy|ifb)$/)
+  const lines = await howContainer(sources, 'web', sandbox)
+  const wanted = picturedInside(sandbox.netnsPath)
+  const copy = `${sandbox.netnsPath}-copy`
+  const script = lines.join('\n').replaceAll(sandbox.netnsPath, copy)
+  const parents = lines.filter((line) => / dm-\w+ (type|alias)/.test(line))
+  assert.equal(parents.length, 2, lines.join('\n'))
+  const inside = script.split('\n').filter((line) => !parents.includes(line)).join('\n')
+  // A parent refuses a second link with the same MAC.
+  await engine.close(sandbox.spec.containerId)
+  await engine.settled()
+  execFileSync('sh', ['-e'], { input: inside })
+  assert.equal(picturedInside(copy), wanted)
+  shell(`umount ${copy}`)
+  for (const name of ['lan', 'alone']) await engine.remove(name)
+  await lab.end()
+  shell('ip link del lan0')
+})
+
+/** Links, addresses and routes of a namespace, without numbers. */
+function picturedInside(netns: string): string {
+  return shell(`nsenter --net=${netns} sh -c 'ip -d -o link; ip -o -4 addr; ip route'`)
+    .replace(/^\d+: /gm, '').replace(/link-netns(id)? \S+/g, '').replace(/\bif\d+/g, 'if')
+}

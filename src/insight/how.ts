@@ -10,7 +10,8 @@ import { homeNetns, openNetns, type Netns } from '../kernel/netns.ts'
 import { nft } from '../kernel/nftables.ts'
 import { listRoutes } from '../kernel/route.ts'
 import { readSysctl } from '../kernel/sysctl.ts'
-import { insideWords, quoteWord, sayCreate, saySysctl } from '../kernel/words.ts'
+import { sayCreate, saySysctl, insideWords } from '../kernel/words.ts'
+import { driverNamed } from '../network/drivers/drivers.ts'
 import type { Endpoint, Network, Sandbox } from '../network/model.ts'
 import type { Networks } from '../network/networks.ts'
 
@@ -34,7 +35,10 @@ export async function howContainer(
   }
   const links = listLinks(homeNetns())
   const bridges = new Map<string, { readonly link: Link; readonly network: string }>()
+  const parents: string[] = []
   for (const { networkId, networkName, hostInterface } of sandbox.endpoints) {
+    const parent = parentOf(sources.networks.find(networkId))
+    if (parent !== '') parents.push(...howParent(parent, networkName, links))
     const name = links.find((link) => link.name === hostInterface)?.master ?? ''
     const link = links.find((one) => one.name === name) ?? bridgeOf(links, networkId)
     if (link !== undefined) bridges.set(link.name, { link, network: networkName })
@@ -43,6 +47,7 @@ export async function howContainer(
   for (const { link, network } of bridges.values()) {
     lines.push(...(await howBridge(sources, link, network)))
   }
+  lines.push(...parents)
   lines.push(...howNamespace(containerName, sandbox, links))
   lines.push(...(await howEndpointRules(sources, containerName, sandbox.endpoints)))
   return lines
@@ -55,6 +60,8 @@ export async function howNetwork(
 ): Promise<readonly string[]> {
   const { name, options, driver } = network.spec
   const links = listLinks(homeNetns())
+  const parent = parentOf(network)
+  if (parent !== '') return howParent(parent, name, links)
   const named = options['com.docker.network.bridge.name']
   const link = bridgeOf(links, network.id) ?? links.find((one) => one.name === named)
   if (link === undefined) {
@@ -65,6 +72,26 @@ export async function howNetwork(
 
 const bridgeOf = (links: readonly Link[], networkId: string): Link | undefined =>
   links.find((link) => link.kind === 'bridge' && link.alias === `portolan:${networkId}`)
+
+const parentOf = (network: Network): string =>
+  driverNamed(network.spec.driver).parentLink(network)
+
+/** The link that a macvlan or ipvlan network is on, where it was made for it. */
+function howParent(name: string, network: string, links: readonly Link[]): string[] {
+  const link = links.find((one) => one.name === name)
+  const say = (text: string, lines: readonly string[] = []) => [
+    comment(`network ${network}${text}`),
+    ...lines,
+  ]
+  if (link === undefined) return say(`: its parent ${name} is not there`)
+  const { alias, kind, detail, linkIndex } = link
+  if (!alias.startsWith('portolan:')) return say(`: its parent ${name} was there before`)
+  if (kind === 'dummy' || kind === 'ifb') {
+    return say(', which leads nowhere', sayCreate({ type: 'dummy', name, kind, alias }))
+  }
+  const parent = links.find(({ index }) => index === linkIndex)?.name ?? ''
+  return say('', sayCreate({ type: 'vlan', name, parent, id: detail.vlanId ?? 0, alias }))
+}
 
 /** What all bridge networks share. */
 async function howBase({ firewall }: HowSources): Promise<string[]> {
@@ -136,7 +163,9 @@ function howNamespace(name: string, sandbox: Sandbox, links: readonly Link[]): s
       lines.push(...(host === undefined
         ? howChild(netns, link, links)
         : howVeth(netns, link, host)))
-      lines.push(...sysctls(ns, netns, [[`net/ipv6/conf/${interfaceName}/disable_ipv6`, '0']]))
+      const setting = (key: string) => `net/ipv6/conf/${interfaceName}/${key}`
+      const settings = [[setting('disable_ipv6'), '0'], [setting('accept_ra'), '1']] as const
+      lines.push(...sysctls(ns, netns, settings))
       lines.push(...addresses(ns, netns, interfaceName))
     }
     for (const route of listRoutes(ns)) {
@@ -163,16 +192,20 @@ function howVeth(netns: string, { name, mac }: Link, host: Link): readonly strin
   })
 }
 
-/** macvlan and the like: a link of its own over a parent. */
+/** A link of its own on a parent; with ipvlan the parent's MAC is its own. */
 function howChild(netns: string, link: Link, links: readonly Link[]): readonly string[] {
-  const { name, mac, kind, detail, linkIndex } = link
-  const parent = links.find(({ index }) => index === linkIndex)?.name ?? ''
-  const mode = detail.macvlanMode === undefined ? '' : ` mode ${detail.macvlanMode}`
-  const end = `name ${quoteWord(name)} netns ${quoteWord(netns)} address ${mac}`
-  return [
-    `ip link add link ${quoteWord(parent)} ${end} type ${kind}${mode}`,
-    `${insideWords(netns)}ip link set ${quoteWord(name)} up`,
-  ]
+  const { name, mac, mtu, kind, detail, linkIndex } = link
+  const above = links.find(({ index }) => index === linkIndex)
+  const common = { netns, name, parent: above?.name ?? '', ...(mtu === above?.mtu ? {} : { mtu }) }
+  const { macvlanMode, ipvlanMode, ipvlanFlag } = detail
+  if (macvlanMode !== undefined) {
+    const own = macvlanMode === 'passthru' ? {} : { mac }
+    return sayCreate({ type: 'macvlan', ...common, mode: macvlanMode, ...own })
+  }
+  if (ipvlanMode === undefined || ipvlanFlag === undefined) {
+    return [comment(`${name} is of kind ${kind}, which was not made for this network`)]
+  }
+  return sayCreate({ type: 'ipvlan', ...common, mode: ipvlanMode, flag: ipvlanFlag })
 }
 
 async function howEndpointRules(

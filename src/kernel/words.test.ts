@@ -51,6 +51,23 @@ test('plain words stay bare, and each kind of object has its lines', () => {
     '--',
     'nsenter --net=/run/n ip -6 route del default via fd00::1 dev eth0',
   ])
+  const child = { netns: '/run/n', name: 'eth0', parent: 'lan0' }
+  assert.deepEqual(say({ type: 'ipvlan', ...child, mode: 'l3', flag: 'private' }), [
+    'ip link add link lan0 name portolan-new netns /run/n type ipvlan mode l3 private',
+    'nsenter --net=/run/n ip link set portolan-new name eth0 up',
+    '--',
+    'nsenter --net=/run/n ip link set eth0 up type ipvlan mode l3 private',
+    '--',
+    'nsenter --net=/run/n ip link del eth0',
+  ])
+  assert.deepEqual(say({ type: 'vlan', name: 'lan0.5', parent: 'lan0', id: 5, alias: 'p:a' }), [
+    'ip link add link lan0 name lan0.5 type vlan id 5',
+    'ip link set lan0.5 alias p:a up',
+    '--',
+    'ip link set lan0.5 alias p:a up',
+    '--',
+    'ip link del lan0.5',
+  ])
   const key = 'net/ipv4/ping_group_range'
   assert.deepEqual(say({ type: 'sysctl', netns: '', key, value: '0 9' }), [
     "sysctl -w 'net.ipv4.ping_group_range=0 9'",
@@ -124,5 +141,29 @@ test('the lines, typed into a shell, make what the system calls make', () => {
   assert.deepEqual(look(netns), made)
   typed(objects.toReversed().flatMap(sayDelete))
   assert.deepEqual(listLinks(home).map(({ name }) => name), ['lo'])
+  rmSync(dir, { recursive: true })
+})
+
+test('the lines for a macvlan link make what the system calls make, and change it', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'words-'))
+  const netns = join(dir, 'ns')
+  const mac = '02:42:ac:1e:00:02'
+  createNetns(netns)
+  const dummy: KernelObject = { type: 'dummy', name: 'dm-w', kind: 'ifb', alias: 'portolan:x' }
+  const child = { type: 'macvlan', netns, name: 'eth0', parent: 'dm-w', mtu: 1400, mac } as const
+  const typed = (lines: readonly string[]) => execFileSync('sh', ['-e', '-c', lines.join('\n')])
+  const seen = () => {
+    const ns = openNetns(netns)
+    const link = listLinks(ns).find(({ name }) => name === 'eth0')
+    ns.close()
+    return [link?.kind, link?.up, link?.mac, link?.mtu, link?.detail.macvlanMode]
+  }
+  typed([...sayCreate(dummy), ...sayCreate({ ...child, mode: 'private' })])
+  assert.deepEqual(seen(), ['macvlan', true, mac, 1400, 'private'])
+  typed([...sayChange(dummy), ...sayChange({ ...child, mode: 'bridge' })])
+  assert.deepEqual(seen(), ['macvlan', true, mac, 1400, 'bridge'])
+  typed([...sayDelete({ ...child, mode: 'bridge' }), ...sayDelete(dummy)])
+  assert.deepEqual(seen(), [undefined, undefined, undefined, undefined, undefined])
+  removeNetns(netns)
   rmSync(dir, { recursive: true })
 })
