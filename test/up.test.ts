@@ -40,7 +40,7 @@ class Machine {
 
 /** The machine's network as `ip` and `iptables-save` tell it; counters, times and neighbours left out. */
 const kernelState = `ip -br link | sed 's/@.*//;s/ .*//'; ip -br addr; ip route; cat /proc/sys/net/ipv4/ip_forward;
-iptables-save | sed 's/ \\[[0-9:]*\\]//' | grep '^[:-]' | grep -v ' ACCEPT$'; ls /run/netns; ps -eo args | grep -c '[p]ortolan' || true`
+(iptables-save; ip6tables-save) | sed 's/ \\[[0-9:]*\\]//' | grep '^[:-]' | grep -v ' ACCEPT$'; ls /run/netns; ps -eo args | grep -c '[p]ortolan' || true`
 
 async function loadImage(machine: Machine): Promise<void> {
   await machine.must(`${join(root, 'scripts/node')} -e '
@@ -88,6 +88,7 @@ test('beside a dockerd, up takes a bridge and addresses of its own, and both wor
   const dockerd = await Lab.start(t, { engine: 'dockerd' })
   const machine = new Machine(dockerd)
   await dockerd.neighbour()
+  await machine.must('ip6tables -t nat -N DOCKER 2>/dev/null || true')
   await dockerd.ok('run', '-d', '--name', 'theirs', '-p', '6060:80', 'busybox', ...['sh', '-c', 'mkdir -p /www; echo theirs >/www/index.html; exec httpd -f -p 80 -h /www'])
   const before = await machine.must(kernelState)
   const told = await machine.must('portolan up')

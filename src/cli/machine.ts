@@ -52,12 +52,12 @@ export function run(program: string, args: readonly string[], options: RunOption
   return { code: outcome.status ?? 1, stdout: outcome.stdout, stderr: outcome.stderr }
 }
 
-/** Starts a program that outlives us, its output appended to an open file. */
-export function startDetached(program: string, args: readonly string[], logFd: number): number {
+/** Starts a program that outlives us, its output appended to an open file; the answer tells whether it has ended. */
+export function startDetached(program: string, args: readonly string[], logFd: number): () => boolean {
   const child = spawn(program, [...args], { detached: true, stdio: ['ignore', logFd, logFd] })
   child.unref()
   if (child.pid === undefined) throw new Refusal('internal', `could not start ${program}`)
-  return child.pid
+  return () => child.exitCode !== null || child.signalCode !== null
 }
 
 export function hasSystemd(): boolean {

@@ -29,9 +29,10 @@ export const up: Command = {
     if (await answers()) print('Portolan is running already.')
     else {
       writeConfigOnce(print)
-      const how = hasSystemd() ? startBySystemd() : startByHand()
-      if (!(await waitUntil(answers, startTimeoutMs))) {
-        throw new Refusal('internal', `the engine did not answer within ${startTimeoutMs / 1000} s. See: ${how}`)
+      const { how, ended } = hasSystemd() ? startBySystemd() : startByHand()
+      if (!(await waitUntil(async () => ended() || (await answers()), startTimeoutMs)) || ended()) {
+        const what = ended() ? 'the engine ended at once' : `the engine did not answer within ${startTimeoutMs / 1000} s`
+        throw new Refusal('internal', `${what}. See: ${how}`)
       }
       const version = field.text(await engine.json('GET', '/version'), 'Version')
       print(`Portolan ${version} is running. Log: ${how}`)
@@ -72,10 +73,16 @@ export const daemonArguments: readonly string[] = [
   '--data-root', paths.data, '--exec-root', paths.run, '--pidfile', paths.pid,
 ]
 
-function startByHand(): string {
+/** Where to read what went wrong, and whether the daemon is gone again. */
+interface Started {
+  readonly how: string
+  ended(): boolean
+}
+
+function startByHand(): Started {
   mkdirSync(paths.run, { recursive: true, mode: 0o711 })
-  startDetached(paths.launcher, daemonArguments, openSync(paths.log, 'a', 0o640))
-  return paths.log
+  const ended = startDetached(paths.launcher, daemonArguments, openSync(paths.log, 'a', 0o640))
+  return { how: paths.log, ended }
 }
 
 /**
@@ -106,13 +113,13 @@ WantedBy=multi-user.target
 `
 }
 
-function startBySystemd(): string {
+function startBySystemd(): Started {
   if (!existsSync(paths.unit) || readFileSync(paths.unit, 'utf8') !== unitText()) {
     writeFileSync(paths.unit, unitText())
     systemctl('daemon-reload')
   }
   systemctl('enable', '--now', 'portolan.service')
-  return 'journalctl -u portolan'
+  return { how: 'journalctl -u portolan', ended: () => false }
 }
 
 function systemctl(...args: readonly string[]): void {

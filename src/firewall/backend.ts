@@ -37,10 +37,15 @@ export interface Backend {
   removeAll(): Promise<void>
 }
 
-/** What the forwarding policy was before it was changed; kept by the caller, over restarts. */
+/**
+ * What was there before us; kept by the caller, over restarts. Under the family: the forwarding
+ * policy. Under `chainsN`: chains with names of ours that somebody else had made (`table/chain`).
+ */
+export type PolicyKey = Family | `chains${Family}`
+
 export interface PolicyRecord {
-  get(family: Family): string | undefined
-  set(family: Family, policy: string | undefined): Promise<void>
+  get(key: PolicyKey): string | undefined
+  set(key: PolicyKey, word: string | undefined): Promise<void>
 }
 
 /** Words of a rule that names this bridge or address (alone, as a host, or before a port). */

@@ -69,7 +69,20 @@ export class IptablesBackend implements Backend {
       }
     }
     this.#ruleset.replace(new Map([[baseUnit, compileBase(this.#settings)]]))
-    for (const family of this.#families()) await this.#patch(family, new Set())
+    for (const family of this.#families()) {
+      await this.#rememberForeignChains(family)
+      await this.#patch(family, new Set())
+    }
+  }
+
+  /** Beside another engine: the chains that it had before our first start are never deleted. */
+  async #rememberForeignChains(family: Family): Promise<void> {
+    const { access, policies } = this.#options
+    if (!this.#settings.sharedChains || policies.get(`chains${family}`) !== undefined) return
+    const saved = parseSave(await access.save(family))
+    const found = tables.flatMap((table) =>
+      [...(saved.get(table)?.keys() ?? [])].map((chain) => `${table}/${chain}`))
+    await policies.set(`chains${family}`, found.join(' '))
   }
 
   async #demandPrograms(): Promise<void> {
@@ -149,16 +162,19 @@ export class IptablesBackend implements Backend {
     this.#ruleset = new Ruleset()
     for (const family of this.#families()) {
       const saved = parseSave(await this.#options.access.save(family))
+      const foreign = new Set(this.#options.policies.get(`chains${family}`)?.split(' '))
       const sections: Section[] = []
       for (const table of tables.toReversed()) {
         const found: SavedTable = saved.get(table) ?? new Map()
         const { removals } = diffTable(table, [], found, this.#settings.sharedChains)
-        const lines = [...removals, ...emptyChains(table, found, removals)]
+        const emptied = emptyChains(table, found, removals).filter((chain) => !foreign.has(`${table}/${chain}`))
+        const lines = [...removals, ...emptied.map((chain) => `-X ${chain}`)]
         if (table === 'filter') lines.push(...this.#restorePolicy(family))
         sections.push({ table, lines })
       }
       await this.#restore(family, sections)
       await this.#options.policies.set(family, undefined)
+      await this.#options.policies.set(`chains${family}`, undefined)
     }
     this.#verified.clear()
   }

@@ -4,7 +4,7 @@ import type { Table } from './rules.ts'
 import type { SavedTable } from './save.ts'
 
 /**
- * `-X` lines for chains that are empty, and that nothing jumps to, once `removals` are done. A
+ * Chains that are empty, and that nothing jumps to, once `removals` are done. A
  * chain with somebody else's rules stays, and so does every chain that those rules jump to.
  */
 export function emptyChains(
@@ -26,7 +26,5 @@ export function emptyChains(
       if (target !== undefined) targets.add(target)
     }
   }
-  return ownChains[table]
-    .filter((chain) => left.get(chain)?.length === 0 && !targets.has(chain))
-    .map((chain) => `-X ${chain}`)
+  return ownChains[table].filter((chain) => left.get(chain)?.length === 0 && !targets.has(chain))
 }
