@@ -39,7 +39,8 @@ export interface SystemFacts {
     readonly oomKillDisable: boolean
   }
   readonly ipv4Forwarding: boolean
-  readonly firewallBackend: string
+  /** `reloadedAt`: when firewalld was last seen to load its rules anew, or ''. */
+  readonly firewall: { readonly driver: string; readonly reloadedAt: string }
   readonly addressPools: readonly { readonly base: string; readonly size: number }[]
   readonly registry: { readonly insecure: readonly string[]; readonly mirrors: readonly string[] }
   readonly securityOptions: readonly string[]
@@ -127,7 +128,7 @@ function renderRest(facts: SystemFacts): object {
     InitCommit: commit(facts.init),
     SecurityOptions: facts.securityOptions,
     DefaultAddressPools: facts.addressPools.map(({ base, size }) => ({ Base: base, Size: size })),
-    FirewallBackend: { Driver: facts.firewallBackend },
+    FirewallBackend: renderFirewall(facts.firewall),
     CDISpecDirs: [],
     Containerd: {
       Address: facts.containerd.address,
@@ -156,4 +157,8 @@ function renderRegistry(registry: SystemFacts['registry']): unknown {
     },
     Mirrors: registry.mirrors,
   }
+}
+
+function renderFirewall({ driver, reloadedAt }: SystemFacts['firewall']): unknown {
+  return reloadedAt === '' ? { Driver: driver } : { Driver: driver, Info: [['ReloadedAt', reloadedAt]] }
 }

@@ -6,6 +6,7 @@ import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import { tableAccess, nftAccess } from '../firewall/access.ts'
 import type { Backend, PolicyRecord } from '../firewall/backend.ts'
+import { ZonedFirewall, type FirewalldStatus } from '../firewall/firewalld/zoned.ts'
 import type { Firewall } from '../firewall/intent.ts'
 import { IptablesBackend } from '../firewall/iptables.ts'
 import { NftablesBackend } from '../firewall/nftables.ts'
@@ -19,23 +20,32 @@ import type { Config } from './config.ts'
 import { firewallSettings } from './network-config.ts'
 import { isRecord } from './option.ts'
 
-/** `4` and `6`: the policy before ours. `backend`: which backend's rules are in the kernel. */
+/** `4`, `6`, `chains4`, `chains6`: what was there before us. `backend`: which backend's rules are in the kernel. */
 const collectionName = 'firewall'
+
+export interface OpenFirewall {
+  readonly firewall: Firewall
+  firewalld(): FirewalldStatus
+}
 
 export async function openFirewall(
   config: Config,
   store: Store,
   forwarding: Forwarding,
-): Promise<Firewall> {
+): Promise<OpenFirewall> {
   const words = store.collection(collectionName, parseWord)
   const policies = policyRecord(store, (id) => words.get(id)?.word)
   const make = (name: string): Backend => makeBackend(name, config, forwarding, policies)
-  if (!config.iptables) return noFirewall
+  if (!config.iptables) {
+    return { firewall: noFirewall, firewalld: () => ({ running: false, reloadedAt: '' }) }
+  }
   const wanted = config['firewall-backend'] || 'iptables'
   const before = words.get('backend')?.word ?? wanted
   if (before !== wanted) await retire(before, make(before))
   await store.write([change('backend', wanted)])
-  return new FirewallWriter(make(wanted), (changed) => watchFirewall(homeNetns(), changed))
+  const writer = new FirewallWriter(make(wanted), (changed) => watchFirewall(homeNetns(), changed))
+  const firewall = new ZonedFirewall(writer)
+  return { firewall, firewalld: () => firewall.status() }
 }
 
 function makeBackend(
@@ -76,7 +86,7 @@ function change(id: string, word: string | undefined) {
 
 function policyRecord(store: Store, get: (id: string) => string | undefined): PolicyRecord {
   return {
-    get: (family) => get(String(family)),
-    set: (family, policy) => store.write([change(String(family), policy)]),
+    get: (key) => get(String(key)),
+    set: (key, word) => store.write([change(String(key), word)]),
   }
 }
