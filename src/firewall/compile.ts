@@ -31,7 +31,8 @@ const places = {
   dispatchCt: place('filter', 'DOCKER-FORWARD', 0, 'front'),
   dispatchIsolation: place('filter', 'DOCKER-FORWARD', 1, 'front'),
   dispatchBridge: place('filter', 'DOCKER-FORWARD', 2, 'front'),
-  outgoing: place('filter', 'DOCKER-FORWARD', 3, 'end'),
+  neighbours: place('filter', 'DOCKER-FORWARD', 3, 'end'),
+  outgoing: place('filter', 'DOCKER-FORWARD', 4, 'end'),
   ct: place('filter', 'DOCKER-CT', 0, 'end'),
   trustedRouted: place('filter', 'DOCKER-BRIDGE', 0, 'front'),
   onlyTranslated: place('filter', 'DOCKER-BRIDGE', 1, 'front'),
@@ -128,7 +129,20 @@ function internalBridge(to: Collector, intent: BridgeIntent, net: BridgeFamily):
   // Each goes to the front: the last one is listed first, as with Docker.
   to.add(places.internal, `! -d ${net.subnet} -i ${br} ${notOut}-j DROP`)
   to.add(places.internal, `! -s ${net.subnet} ${notIn}-o ${br} -j DROP`)
+  if (!intent.icc) allowNeighbours(to, br, net)
   to.add(places.outgoing, `-i ${br} -o ${br} -j ${intent.icc ? 'ACCEPT' : 'DROP'}`)
+}
+
+/**
+ * What asks for MAC addresses passes, as ARP does for IPv4, though containers may not reach each
+ * other: without it no rule could let a link through.
+ */
+function allowNeighbours(to: Collector, br: string, net: BridgeFamily): void {
+  if (net.family === 4) return
+  for (const type of [135, 136]) {
+    const match = `-i ${br} -o ${br} -p ipv6-icmp -m icmp6 --icmpv6-type ${type}`
+    to.add(places.neighbours, `${match} -j ACCEPT`)
+  }
 }
 
 function filterBridge(to: Collector, intent: BridgeIntent, net: BridgeFamily): void {
@@ -147,6 +161,7 @@ function filterBridge(to: Collector, intent: BridgeIntent, net: BridgeFamily): v
   if (intent.icc) {
     to.add(places.outgoing, `-i ${br} -j ACCEPT`)
   } else {
+    allowNeighbours(to, br, net)
     to.add(places.outgoing, `-i ${br} -o ${br} -j DROP`)
     to.add(places.outgoing, `-i ${br} ! -o ${br} -j ACCEPT`)
   }

@@ -163,8 +163,12 @@ function* forwardIn(
   const name = `"${intent.bridge}"`
   const addr = ip(net.family)
   const icc = `iifname ${name} counter ${intent.icc ? 'accept' : 'drop'}`
+  // As ARP does for IPv4: without it no rule could let a link through.
+  const asking = 'icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }'
+  const neighbours = `iifname ${name} ${asking} counter accept`
   if (intent.internal || net.mode === 'isolated') {
     yield `iifname != ${name} counter drop`
+    if (!intent.icc && net.family === 6) yield neighbours
     yield icc
     return
   }
@@ -174,6 +178,7 @@ function* forwardIn(
   }
   const pair = `${addr} saddr . ${addr} daddr . meta l4proto`
   if (!intent.icc) {
+    if (net.family === 6) yield neighbours
     yield `iifname ${name} ${pair} . th dport @links counter accept`
     yield `iifname ${name} ${pair} . th sport @links-back counter accept`
   }

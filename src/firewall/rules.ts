@@ -82,6 +82,7 @@ const forms: Readonly<Record<string, readonly string[]>> = {
     '-i IF -j ACCEPT',
     '-i IF ! -o IF -j ACCEPT',
     '-i IF -o IF -j (?:ACCEPT|DROP)',
+    '-i IF -o IF -p ipv6-icmp -m icmp6 --icmpv6-type 13[56] -j ACCEPT',
   ],
   'filter DOCKER-CT': [`-o IF ${est} -j ACCEPT`],
   'filter DOCKER-BRIDGE': [

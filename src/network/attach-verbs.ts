@@ -17,6 +17,7 @@ import {
   portHolds,
   portsView,
   publicationsOf,
+  sameCarrier,
   takePorts,
 } from './publish.ts'
 import type { Alongside } from './networks.ts'
@@ -109,7 +110,7 @@ async function movePorts(
   undo: UndoStack,
 ): Promise<Sandbox> {
   const [old, now] = [carrierOf(room, before.endpoints), carrierOf(room, draft.endpoints)]
-  if (old?.endpoint.id === now?.endpoint.id) return draft
+  if (sameCarrier(old, now)) return draft
   const held = publicationsOf(before)
   if (now === undefined) return { ...draft, ports: {} }
   if (old === undefined || held.length === 0) {
@@ -158,8 +159,8 @@ async function settle(
 function rulesChange(room: Room, before: Sandbox, after: Sandbox): boolean {
   if (linkIntents(room, after).length > 0) return true
   const published = publicationsOf(before).length + publicationsOf(after).length > 0
-  const carrier = (sandbox: Sandbox) => carrierOf(room, sandbox.endpoints)?.endpoint.id
-  return published && carrier(before) !== carrier(after)
+  const carrier = (sandbox: Sandbox) => carrierOf(room, sandbox.endpoints)
+  return published && !sameCarrier(carrier(before), carrier(after))
 }
 
 /** Detaches a running container from a network. Runs in the container's queue. */

@@ -18,21 +18,30 @@ export function linkIntents(room: Room, sandbox: Sandbox): readonly LinkIntent[]
   if (parent === undefined || network === undefined || sandbox.spec.links.length === 0) return []
   const options = parseBridgeOptions(network.spec.options)
   if (options.icc) return []
-  const bare = ({ ipv4 }: Endpoint) => ipv4.split('/')[0] ?? ''
   return sandbox.spec.links.flatMap(({ containerId, exposed }) => {
     const child = onDefaultBridge(room.state.sandbox(containerId))
     if (child === undefined) return []
-    const ends = { bridge: options.bridge, parentIp: bare(parent), childIp: bare(child) }
-    return exposed.flatMap((text): LinkIntent[] => {
-      const parsed = parseContainerPort(text)
-      if (parsed === undefined) return []
-      const { protocol, range } = parsed
-      const count = range.last - range.first + 1
-      return Array.from({ length: count }, (_, step) => {
-        return { ...ends, protocol, port: range.first + step }
-      })
-    })
+    return endsOf(parent, child).flatMap((ends) =>
+      exposed.flatMap((text): LinkIntent[] => {
+        const parsed = parseContainerPort(text)
+        if (parsed === undefined) return []
+        const { protocol, range } = parsed
+        const count = range.last - range.first + 1
+        return Array.from({ length: count }, (_, step) => {
+          return { ...ends, bridge: options.bridge, protocol, port: range.first + step }
+        })
+      }),
+    )
   })
+}
+
+/** The addresses of both, for each family that both have. */
+function endsOf(parent: Endpoint, child: Endpoint) {
+  const bare = (address: string) => address.split('/')[0] ?? ''
+  return [
+    { parentIp: bare(parent.ipv4), childIp: bare(child.ipv4) },
+    { parentIp: bare(parent.ipv6), childIp: bare(child.ipv6) },
+  ].filter(({ parentIp, childIp }) => parentIp !== '' && childIp !== '')
 }
 
 /** Everything that the firewall should know about a sandbox, stated anew. */

@@ -9,6 +9,7 @@ const context: PortContext = {
   defaultHostIp: '0.0.0.0',
   alsoIpv6: true,
   routed4: false,
+  routed6: false,
   ephemeral: { first: 32768, last: 32770 },
   reserved: new Set(),
   busy: new Set(),

@@ -15,8 +15,9 @@ export interface PortContext {
   readonly defaultHostIp: string
   /** A default of 0.0.0.0 is published on :: too. */
   readonly alsoIpv6: boolean
-  /** No host port is taken for IPv4 (gateway mode routed). */
+  /** No host port is taken for this family (gateway mode routed). */
   readonly routed4: boolean
+  readonly routed6: boolean
   readonly ephemeral: { readonly first: number; readonly last: number }
   readonly reserved: ReadonlySet<number>
   /** `tcp/8080`: the system refused these just now. */
@@ -70,14 +71,13 @@ export class PortTable {
   #choose(owner: string, spec: PublicationSpec, context: PortContext): Publication[] {
     const addresses = hostAddresses(spec, context)
     const { protocol, containerPort } = spec
-    const routedOnly = addresses.length === 1 && context.routed4 && isIpv4(addresses[0] ?? '')
+    const isRouted = (hostIp: string) => (isIpv4(hostIp) ? context.routed4 : context.routed6)
     if (addresses.length === 0) return []
     const make = (hostPort: number) =>
       addresses.map((hostIp): Publication => {
-        const routed = context.routed4 && isIpv4(hostIp)
-        return { protocol, containerPort, hostIp, hostPort: routed ? 0 : hostPort }
+        return { protocol, containerPort, hostIp, hostPort: isRouted(hostIp) ? 0 : hostPort }
       })
-    if (routedOnly) return make(0)
+    if (addresses.every(isRouted)) return make(0)
     if (spec.hostPortFirst !== 0 && spec.hostPortFirst === spec.hostPortLast) {
       const publications = make(spec.hostPortFirst)
       this.#refuseHeld(owner, publications)
@@ -159,11 +159,17 @@ function hostAddresses(spec: PublicationSpec, context: PortContext): string[] {
   }
   const both = spec.hostIp === '' && hostIp === '0.0.0.0'
   const all = both ? ['0.0.0.0', '::'] : [hostIp]
-  return all.filter((address) =>
+  const served = all.filter((address) =>
     isIpv4(address)
       ? context.containerIpv4 !== ''
       : context.containerIpv6 !== '' || context.alsoIpv6,
   )
+  if (served.length === 0 && spec.hostIp !== '') {
+    const [family, why] = isIpv4(hostIp) ? [4, ''] : [6, ' and the userland proxy is off']
+    const sentence = `the container has no IPv${family} address that could be published${why}`
+    throw new Refusal('invalid', `cannot publish ${bracketed(hostIp)}: ${sentence}`)
+  }
+  return served
 }
 
 const isIpv4 = (address: string): boolean => !address.includes(':')

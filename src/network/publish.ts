@@ -22,10 +22,18 @@ import {
 } from './ports.ts'
 import type { Room } from './room.ts'
 
-/** The endpoint that carries the published ports of a sandbox. */
-export interface Carrier {
+/** An endpoint that carries published ports. */
+export interface CarrierEnd {
   readonly endpoint: Endpoint
   readonly publishing: Publishing
+}
+
+/** The endpoints that carry the published ports of a sandbox: one for each family of hosts. */
+export interface Carrier {
+  readonly ipv4: CarrierEnd | undefined
+  readonly ipv6: CarrierEnd | undefined
+  /** Whichever there is, IPv4 first: for what is said about both. */
+  readonly first: CarrierEnd
 }
 
 /** undefined when every network of the sandbox is internal or cannot publish. */
@@ -34,14 +42,22 @@ export function carrierOf(room: Room, endpoints: readonly Endpoint[]): Carrier |
     const network = room.state.network(endpoint.networkId)
     return network === undefined ? [] : [{ endpoint, internal: network.spec.internal }]
   })
-  const { ipv4, ipv6 } = chooseGateways(candidates)
-  for (const endpoint of [ipv4, ipv6]) {
+  const gateways = chooseGateways(candidates)
+  const end = (endpoint: Endpoint | undefined): CarrierEnd | undefined => {
     const network = endpoint && room.state.network(endpoint.networkId)
-    if (endpoint === undefined || network === undefined) continue
+    if (endpoint === undefined || network === undefined) return undefined
     const publishing = driverNamed(network.spec.driver).publishing(network)
-    if (publishing !== undefined) return { endpoint, publishing }
+    return publishing === undefined ? undefined : { endpoint, publishing }
   }
-  return undefined
+  const [ipv4, ipv6] = [end(gateways.ipv4), end(gateways.ipv6)]
+  const first = ipv4 ?? ipv6
+  return first === undefined ? undefined : { ipv4, ipv6, first }
+}
+
+/** Whether ports stay where they are when one takes the place of the other. */
+export function sameCarrier(a: Carrier | undefined, b: Carrier | undefined): boolean {
+  const idOf = (end: CarrierEnd | undefined) => end?.endpoint.id
+  return idOf(a?.ipv4) === idOf(b?.ipv4) && idOf(a?.ipv6) === idOf(b?.ipv6)
 }
 
 /** What is to be published: as asked for, and with -P every exposed port without a binding. */
@@ -99,7 +115,7 @@ export async function takePorts(
 /** Docker's wrapper around whatever goes wrong with published ports. */
 export function connectivityError(sandbox: Sandbox, carrier: Carrier, error: unknown): Refusal {
   const name = sandbox.spec.containerName
-  const where = `endpoint ${name} (${carrier.endpoint.id})`
+  const where = `endpoint ${name} (${carrier.first.endpoint.id})`
   const sentence = `driver failed programming external connectivity on ${where}`
   return new Refusal('internal', `${sentence}: ${messageOf(error)}`, { cause: error })
 }
@@ -127,7 +143,7 @@ function isFree(specs: readonly PublicationSpec[], refused: Publication): boolea
 
 function portContext(
   room: Room,
-  { endpoint, publishing }: Carrier,
+  { ipv4, ipv6, first }: Carrier,
   specs: readonly PublicationSpec[],
   busy: ReadonlySet<string>,
 ): PortContext {
@@ -136,11 +152,12 @@ function portContext(
   const read = (key: string) =>
     automatic ? (readSysctl(homeNetns(), `net/ipv4/${key}`) ?? '') : ''
   return {
-    containerIpv4: endpoint.ipv4,
-    containerIpv6: endpoint.ipv6,
-    defaultHostIp: publishing.hostBinding || room.config.hostIp,
+    containerIpv4: ipv4?.endpoint.ipv4 ?? '',
+    containerIpv6: ipv6?.endpoint.ipv6 ?? '',
+    defaultHostIp: first.publishing.hostBinding || room.config.hostIp,
     alsoIpv6: room.config.userlandProxy && kernelHasIpv6(),
-    routed4: publishing.mode4 === 'routed',
+    routed4: ipv4?.publishing.mode4 === 'routed',
+    routed6: ipv6?.publishing.mode6 === 'routed',
     ephemeral: parsePortSpan(read('ip_local_port_range')),
     reserved: parseReservedPorts(read('ip_local_reserved_ports')),
     busy,
@@ -153,14 +170,15 @@ const bare = (address: string): string => address.split('/')[0] ?? ''
 /** What the keeper shall hold for these publications. */
 export function portHolds(
   room: Room,
-  { endpoint }: Carrier,
+  { ipv4, ipv6 }: Carrier,
   publications: readonly Publication[],
 ): readonly PortHold[] {
+  const address4 = bare(ipv4?.endpoint.ipv4 ?? '')
+  const address6 = bare(ipv6?.endpoint.ipv6 ?? '')
   return publications
     .filter(({ hostPort }) => hostPort !== 0)
     .map(({ protocol, hostIp, hostPort, containerPort }) => {
-      const ipv6 = !isIpv4(hostIp) && endpoint.ipv6 !== ''
-      const containerIp = bare(ipv6 ? endpoint.ipv6 : endpoint.ipv4)
+      const containerIp = !isIpv4(hostIp) && address6 !== '' ? address6 : address4
       const relay = room.config.userlandProxy
       return { protocol, hostIp, hostPort, containerIp, containerPort, relay }
     })
@@ -168,7 +186,7 @@ export function portHolds(
 
 /** What the firewall shall translate: consecutive ports become one range. */
 export function portIntents(
-  { endpoint, publishing }: Carrier,
+  { ipv4, ipv6 }: Carrier,
   publications: readonly Publication[],
 ): readonly PortIntent[] {
   const intents: PortIntent[] = []
@@ -176,9 +194,10 @@ export function portIntents(
   const open = new Map<string, number>()
   for (const { protocol, hostIp, hostPort, containerPort } of publications) {
     const family = isIpv4(hostIp) ? 4 : 6
-    const address = family === 4 ? endpoint.ipv4 : endpoint.ipv6
+    const end = family === 4 ? ipv4 : ipv6
     // IPv6 host address, IPv4 container: the keeper relays it, no rule does.
-    if (address === '') continue
+    if (end === undefined) continue
+    const { endpoint, publishing } = end
     const key = `${protocol} ${hostIp}`
     const index = open.get(key)
     const last = index === undefined ? undefined : intents[index]
@@ -191,7 +210,7 @@ export function portIntents(
       continue
     }
     const mode = family === 4 ? publishing.mode4 : publishing.mode6
-    const containerIp = bare(address)
+    const containerIp = bare(family === 4 ? endpoint.ipv4 : endpoint.ipv6)
     open.set(key, intents.length)
     intents.push({
       bridge: publishing.bridge, family, mode, protocol,

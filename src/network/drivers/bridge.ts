@@ -58,6 +58,9 @@ function validate(id: string, spec: NetworkSpec, host: HostFacts): void {
     const sentence = "gateway mode 'isolated' can only be used for an internal network"
     throw new Refusal('internal', sentence)
   }
+  if (spec.enableIpv6 && !host.ipv6) {
+    throw new Refusal('invalid', 'IPv6 cannot be enabled: this kernel has none (ipv6.disable=1)')
+  }
   if (spec.ipam.driver === 'null') throw new Refusal('invalid', 'ipv4 pool is empty')
   for (const family of [4, 6]) {
     if (spec.ipam.pools.filter((pool) => familyOf(pool) === family).length > 1) {
@@ -135,9 +138,10 @@ function networkObjects(network: Network, host: HostFacts): readonly KernelObjec
   const sysctl = (key: string, value: string): KernelObject => {
     return { type: 'sysctl', netns: '', key, value }
   }
-  const ipv6 = network.pools.some(({ family }) => family === 6)
+  // Isolated networks have no address here, not even a link-local one.
+  const ipv6 = network.pools.some(({ family, gateway }) => family === 6 && gateway !== null)
   const objects: KernelObject[] = [bridge]
-  if (host.ipv6 && !adopted) {
+  if (host.ipv6 && (ipv6 || !adopted)) {
     objects.push(sysctl(`net/ipv6/conf/${name}/accept_ra`, '0'))
     objects.push(sysctl(`net/ipv6/conf/${name}/disable_ipv6`, ipv6 ? '0' : '1'))
   }
@@ -180,7 +184,14 @@ function endpointObjects(
     alias: aliasPrefix + endpoint.id,
     peer: { netns, name: endpoint.interfaceName, mac: endpoint.macAddress },
   }
-  return [veth, ...insideObjects(endpoint, netns, host)]
+  const link = endpoint.interfaceName
+  const key = `net/ipv6/conf/${link}/accept_ra`
+  const inside = insideObjects(endpoint, netns, host)
+  const isSet = inside.some((one) => one.type === 'sysctl' && one.key === key)
+  // Other containers could pose as a router.
+  const deaf: KernelObject = { type: 'sysctl', netns, key, value: '0' }
+  const needsDeaf = host.ipv6 && endpoint.ipv6 !== '' && !isSet
+  return [veth, ...(needsDeaf ? [deaf] : []), ...inside]
 }
 
 function gatewaysOf(network: Network): { readonly ipv4: string; readonly ipv6: string } {

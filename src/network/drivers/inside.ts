@@ -13,13 +13,15 @@ export function insideObjects(
 ): readonly KernelObject[] {
   const objects: KernelObject[] = []
   const link = endpoint.interfaceName
+  const settings = new Map<string, string>()
   if (host.ipv6) {
-    const value = endpoint.ipv6 === '' ? '1' : '0'
-    objects.push({ type: 'sysctl', netns, key: `net/ipv6/conf/${link}/disable_ipv6`, value })
+    settings.set(`net/ipv6/conf/${link}/disable_ipv6`, endpoint.ipv6 === '' ? '1' : '0')
   }
+  // What the user says of the link wins.
   for (const { key, value } of endpointSysctls(endpoint.spec.driverOpts, link)) {
-    objects.push({ type: 'sysctl', netns, key, value })
+    settings.set(key, value)
   }
+  for (const [key, value] of settings) objects.push({ type: 'sysctl', netns, key, value })
   const linkLocal = endpoint.spec.linkLocalIps.map((text) => withLinkLocalLength(text))
   for (const address of [endpoint.ipv4, endpoint.ipv6, ...linkLocal]) {
     if (address !== '') objects.push({ type: 'address', netns, link, address })
