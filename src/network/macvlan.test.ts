@@ -61,6 +61,28 @@ test('a container is a host of its own on the parent’s network', async () => {
   await lab.end()
 })
 
+test('the host reaches containers by a macvlan link of its own, as the guide says', async () => {
+  const lab = await openLab()
+  const { engine } = lab
+  const auxiliary = { host: '192.0.2.129' }
+  await engine.create(macvlan({}, { ipRange: '192.0.2.128/27', auxiliary }))
+  const c1 = await engine.open(lab.spec({ endpoints: [endpointSpec('u1')] }))
+  assert.equal(c1.endpoints[0]?.ipv4, '192.0.2.128/24')
+  run('ip link add lan-host link lan0 type macvlan mode bridge')
+  run('ip addr add 192.0.2.129/32 dev lan-host')
+  run('ip link set lan-host up')
+  run('ip route add 192.0.2.128/27 dev lan-host')
+  ping('192.0.2.128')
+  ping('192.0.2.129', c1.netnsPath)
+  await engine.reconcile()
+  ping('192.0.2.128')
+  assert.doesNotMatch(run('ip link show lan0'), /PROMISC/)
+  run('ip link del lan-host')
+  await engine.close(c1.spec.containerId)
+  await engine.remove('u1')
+  await lab.end()
+})
+
 test('a host link called eth0 is no hindrance, nor that it is the parent', async () => {
   const lab = await openLab()
   const { engine } = lab
