@@ -19,6 +19,8 @@ interface Case {
 
 const network = (what: string, body: object, status: number, message: string | RegExp): Case =>
   ({ what, path: '/networks/create', body, status, message })
+const child = (what: string, Driver: string, Options: object, status: number, message: string): Case =>
+  network(what, { Name: 'n', Driver, Options }, status, message)
 const pool = (what: string, config: object, status: number, message: string | RegExp): Case =>
   network(what, { Name: 'n', IPAM: { Config: [config] } }, status, message)
 const container = (what: string, body: object, status: number, message: string | RegExp, name = ''): Case =>
@@ -55,6 +57,16 @@ const cases: readonly Case[] = [
   pool('auxiliary address', { Subnet: '10.3.0.0/24', AuxiliaryAddresses: { k: 'zz' } }, 400, settings + 'invalid auxiliary address k: invalid address'),
   pool('overlap', { Subnet: '10.77.0.0/24' }, 403, 'invalid pool request: Pool overlaps with other one on this address space'),
   pool('gateway on the network address', { Subnet: '10.3.0.0/24', Gateway: '10.3.0.0' }, 500, 'failed to allocate gateway (10.3.0.0): Address already in use'),
+  child('macvlan: a parent that is not there', 'macvlan', { parent: 'dm0' }, 500, 'invalid subinterface vlan name dm0, example formatting is eth0.10'),
+  child('macvlan: loopback', 'macvlan', { parent: 'lo' }, 500, 'loopback interface is not a valid macvlan parent link'),
+  child('macvlan: bad mode', 'macvlan', { macvlan_mode: 'zz' }, 500, "requested macvlan mode 'zz' is not valid, 'bridge' mode is the macvlan driver default"),
+  child('macvlan: VLAN without its parent', 'macvlan', { parent: 'none0.7' }, 500, '-o parent interface was not found on the host: none0'),
+  child('macvlan: VLAN id too large', 'macvlan', { parent: 'docker0.4095' }, 500, 'vlan id must be between 1-4094, received: 4095'),
+  child('macvlan: VLAN id that is none', 'macvlan', { parent: 'docker0.x' }, 500, 'unable to parse a valid vlan id from: x (ex. eth0.10 for vlan 10)'),
+  child('macvlan: VLAN in a VLAN', 'macvlan', { parent: 'docker0.1.2' }, 500, 'required interface name format is: name.vlan_id, ex. eth0.10 for vlan 10, instead received docker0.1.2'),
+  child('ipvlan: loopback', 'ipvlan', { parent: 'lo' }, 500, 'loopback interface is not a valid ipvlan parent link'),
+  child('ipvlan: bad mode', 'ipvlan', { ipvlan_mode: 'zz' }, 500, "requested ipvlan mode 'zz' is not valid, 'l2' mode is the ipvlan driver default"),
+  child('ipvlan: bad flag', 'ipvlan', { ipvlan_flag: 'zz' }, 500, "requested ipvlan flag 'zz' is not valid, 'bridge' is the ipvlan driver default"),
   { what: 'inspect of an unknown network', method: 'GET', path: '/networks/nope', status: 404, message: 'network nope not found' },
   { what: 'a network id of shell characters', method: 'GET', path: `/networks/${encodeURIComponent('$(id);`x`')}`, status: 404, message: 'network $(id);`x` not found' },
   { what: 'delete of a predefined network', method: 'DELETE', path: '/networks/bridge', status: 403, message: 'bridge is a pre-defined network and cannot be removed' },

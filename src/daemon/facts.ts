@@ -80,8 +80,16 @@ async function versionOf(program: string): Promise<Component> {
   return { version, commit }
 }
 
+const idsByStore = new WeakMap<Store, Promise<string>>()
+
 /** The engine keeps its id as long as its data root. */
-export async function engineId(store: Store): Promise<string> {
+export function engineId(store: Store): Promise<string> {
+  const id = idsByStore.get(store) ?? readEngineId(store)
+  idsByStore.set(store, id)
+  return id
+}
+
+async function readEngineId(store: Store): Promise<string> {
   const records = store.collection('engine', (document) => {
     const id = isRecord(document) ? document['id'] : undefined
     if (typeof id !== 'string') throw new Error('the id is a text')
