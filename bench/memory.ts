@@ -4,9 +4,11 @@
  */
 import assert from 'node:assert/strict'
 import { readFileSync, readdirSync } from 'node:fs'
-import { Lab } from '../test/lab/lab.ts'
+import { Lab, sleep } from '../test/lab/lab.ts'
 
 const containers = 100
+/** Long enough for one comparison of everything with the kernel, and for what follows it. */
+const settleMs = 40_000
 
 interface Process {
   readonly what: string
@@ -36,11 +38,17 @@ export async function main(): Promise<void> {
       const processes = ours(lab).filter((process) => process.what !== 'other')
       const sum = processes.reduce((total, process) => total + process.rssMiB, 0)
       const each = processes.map((process) => `${process.what} ${process.rssMiB.toFixed(0)}`).join(', ')
-      console.log(`${when}: ${sum.toFixed(0)} MiB resident (${each})`)
+      const others = ours(lab).length - processes.length
+      console.log(`${when}: ${sum.toFixed(0)} MiB resident (${each}); ${others} of containerd`)
     }
+    await sleep(3_000)
     show('no container')
     for (let i = 0; i < containers; i++) await lab.ok('run', '-d', '-p', `${30000 + i}:80`, 'busybox', 'sleep', '1d')
-    show(`${containers} containers, a port each`)
+    show(`${containers} containers, a port each, right after`)
+    await sleep(settleMs)
+    show(`${containers} containers, ${settleMs / 1000} s later`)
+    await lab.ok('ps')
+    show(`${containers} containers, after a docker ps`)
   } finally {
     const ids = (await lab.docker('ps', '-aq')).out.split('\n').filter((id) => id !== '')
     if (ids.length > 0) await lab.docker('rm', '-f', ...ids)

@@ -13,13 +13,13 @@ import { libcCalls, trimAllocator } from './ffi.ts'
 
 const MADV_DONTNEED = 4
 /** How often to look whether there is something to give back, and time to do so. */
-const intervalMs = 10_000
+const intervalMs = 5_000
 /** The first time, after the start. */
 const firstMs = 1_000
 /** Idle: at most this share of an interval was spent computing. */
-const idleShare = 0.03
+const idleShare = 0.05
 /** Worth it: this much was computed since the last time. */
-const worthMs = 400
+const worthMs = 300
 
 /** Gives back what is not in use. Quick, but for the garbage collector where that is exposed. */
 export function giveBack(): void {

@@ -23,6 +23,8 @@ type Labels = Readonly<Record<string, string>>
 /** Every message is answered, so few and large ones; the server takes up to 16 MiB. */
 const messageBytes = 1024 * 1024
 const headBytes = 6
+/** How many messages are read before containerd has taken those before them. */
+const messagesAhead = 8
 
 export class ContentStore {
   readonly containerd: Containerd
@@ -53,7 +55,7 @@ export class ContentStore {
     let digest = ''
     const ref = `portolan-${randomUUID()}`
     const requests = async function* (): AsyncGenerator<WriteContentRequest> {
-      for await (const data of inMessages(source)) {
+      for await (const data of ahead(inMessages(source))) {
         if (size === 0) head = Uint8Array.from(data.subarray(0, headBytes))
         hash.update(data)
         const offset = BigInt(size)
@@ -133,7 +135,7 @@ export class ContentStore {
     let at = offset
     const common = { ref, total, expected: digest }
     const requests = async function* (): AsyncGenerator<WriteContentRequest> {
-      for await (const data of inMessages(source)) {
+      for await (const data of ahead(inMessages(source))) {
         const message = { action: WriteAction.WRITE, ...common, offset: BigInt(at), data }
         at += data.length
         yield create(WriteContentRequestSchema, message)
@@ -203,6 +205,36 @@ async function* inMessages(source: AsyncIterable<Uint8Array>): AsyncGenerator<Ui
     }
   }
   if (size > 0) yield Buffer.concat(waiting)
+}
+
+/**
+ * The same items, of which some are fetched while the consumer is busy with earlier ones: the
+ * source and containerd work at the same time.
+ */
+async function* ahead<T>(source: AsyncIterable<T>): AsyncGenerator<T> {
+  const items = source[Symbol.asyncIterator]()
+  const fetched: Promise<IteratorResult<T>>[] = []
+  let last: Promise<unknown> = Promise.resolve()
+  const fetch = () => {
+    const next = last.then(() => items.next())
+    // Whoever consumes it hears of a failure; until then it is nobody's.
+    last = next.catch(() => undefined)
+    fetched.push(next)
+  }
+  try {
+    for (let count = 0; count < messagesAhead; count++) fetch()
+    for (let next = fetched.shift(); next !== undefined; next = fetched.shift()) {
+      const { done, value } = await next
+      if (done === true) return
+      fetch()
+      yield value
+    }
+  } finally {
+    // Not waited for: a source that stands still would hold up the failure that ended this.
+    void items.return?.().catch((error: unknown) => {
+      log.debug('a source did not end well', { error: messageOf(error) })
+    })
+  }
 }
 
 /** A lease for the time of `work`; what it made and nothing refers to is collected afterwards. */
