@@ -97,6 +97,38 @@ test('a host link called eth0 is no hindrance, nor that it is the parent', async
   await lab.end()
 })
 
+test('several subnets, both families: each endpoint has the gateway of its own subnet', async () => {
+  const lab = await openLab()
+  const { engine } = lab
+  run('ip -n neighbour addr add fd00:2::200/64 dev lan1 nodad')
+  const pools = [
+    { subnet, gateway: '192.0.2.200' },
+    { subnet: '198.51.100.0/24', gateway: '198.51.100.1' },
+    { subnet: 'fd00:2::/64', gateway: 'fd00:2::200' },
+  ]
+  const ipam = { driver: 'default', options: null, pools }
+  await engine.create(macvlan({ ipam, enableIpv6: true }))
+  const c1 = await engine.open(lab.spec({ endpoints: [endpointSpec('u1')] }))
+  const there = endpointSpec('u1', { ipv4Address: '198.51.100.7' })
+  const c2 = await engine.open(lab.spec({ endpoints: [there] }))
+  assert.match(run('ip route', c1.netnsPath), /^default via 192\.0\.2\.200 dev eth0/)
+  assert.match(run('ip route', c2.netnsPath), /^default via 198\.51\.100\.1 dev eth0/)
+  assert.match(run('ip -6 route', c2.netnsPath), /^default via fd00:2::200 dev eth0/m)
+  ping('fd00:2::200', c1.netnsPath)
+  ping('fd00:2::1', neighbour)
+  assert.equal(run('sysctl -n net.ipv6.conf.all.forwarding').trim(), '0', 'nothing is routed here')
+  const internal = macvlan({ name: 'six', internal: true, enableIpv4: false, enableIpv6: true })
+  await engine.create({ ...internal, ipam: { ...ipam, pools: [{ subnet: 'fd00:3::/64', gateway: 'fd00:3::1' }] } })
+  const c3 = await engine.open(lab.spec({ endpoints: [endpointSpec('six')] }))
+  assert.deepEqual([c3.endpoints[0]?.ipv4, c3.endpoints[0]?.ipv6], ['', 'fd00:3::2/64'])
+  assert.equal(run('sysctl -n net.ipv6.conf.eth0.accept_ra', c3.netnsPath).trim(), '0')
+  assert.deepEqual(await engine.plan(), [])
+  for (const { spec } of [c1, c2, c3]) await engine.close(spec.containerId)
+  for (const name of ['u1', 'six']) await engine.remove(name)
+  run('ip -n neighbour addr del fd00:2::200/64 dev lan1')
+  await lab.end()
+})
+
 test('private mode keeps the containers of a parent apart', async () => {
   const lab = await openLab()
   const { engine } = lab

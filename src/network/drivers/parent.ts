@@ -154,7 +154,7 @@ export function gatewaysOf(network: Network, addresses: Addresses): Addresses {
   return { ipv4: gatewayFor(addresses.ipv4), ipv6: gatewayFor(addresses.ipv6) }
 }
 
-/** Settings and addresses; where nothing leads out, no router may say otherwise. */
+/** Settings and addresses; where nothing leads out, no router may say otherwise, only the user. */
 export function childInside(
   network: Network,
   endpoint: Endpoint,
@@ -164,5 +164,6 @@ export function childInside(
   const objects = insideObjects(endpoint, netns, host)
   if (!host.ipv6 || endpoint.ipv6 === '' || !isInternal(network)) return objects
   const key = `net/ipv6/conf/${endpoint.interfaceName}/accept_ra`
+  if (objects.some((one) => one.type === 'sysctl' && one.key === key)) return objects
   return [{ type: 'sysctl', netns, key, value: '0' }, ...objects]
 }
