@@ -109,6 +109,9 @@ type CreateBody = ReturnType<typeof createShape.decode>
 /** A body without any field of Config is refused in words of its own. */
 const createDecoder: Decoder<{ readonly request: CreateBody; readonly hasConfig: boolean }> = {
   decode(value) {
+    if (value === undefined) {
+      throw new Refusal('invalid', 'invalid JSON: got EOF while reading request body')
+    }
     const others = ['hostconfig', 'networkingconfig']
     const hasConfig =
       isObject(value) && Object.keys(value).some((key) => !others.includes(key.toLowerCase()))
@@ -175,7 +178,7 @@ async function update(containers: Containers, request: ApiRequest): Promise<Repl
     request.params['id'] ?? '',
     await request.json(updateDecoder),
   )
-  return { status: 200, json: { Warnings: warnings } }
+  return { status: 200, json: { Warnings: warnings.length === 0 ? null : warnings } }
 }
 
 async function remove(containers: Containers, { params, query }: ApiRequest): Promise<Reply> {

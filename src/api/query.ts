@@ -17,7 +17,7 @@ export function parseQuery(text: string): Query {
       if (/^[+-]?\d+$/.test(value)) return Number(value)
       throw new Refusal(
         'invalid',
-        `strconv.ParseInt: parsing ${JSON.stringify(value)}: invalid syntax`,
+        `strconv.Atoi: parsing ${JSON.stringify(value)}: invalid syntax`,
       )
     },
     filters: () => parseFilters(get('filters') ?? ''),

@@ -45,7 +45,7 @@ export function statPath(context: Context, target: Target, path: string): Promis
 }
 
 function checkPath(path: string): void {
-  if (path === '') throw new Refusal('invalid', 'bad parameter: path cannot be empty')
+  if (path === '') throw new Refusal('invalid', 'bad parameter: pathcannot be empty')
 }
 
 function statInside(root: Root, target: Target, path: string): PathStat {

@@ -60,6 +60,7 @@ export async function createContainer(
   )
   checkEndpoints(context, networks)
 
+  if (request.Image === '') commandOf(request)
   const image = context.images.find(request.Image)
   const merged = mergeImageConfig(request, image.config)
   const id = newId()

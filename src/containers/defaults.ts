@@ -154,6 +154,10 @@ function logConfigOf(
       throw new Refusal('invalid', `unknown log opt '${name}' for ${Type} log driver`)
     }
   }
+  const mode = options['mode'] ?? ''
+  if (Type !== 'none' && !['', 'blocking', 'non-blocking'].includes(mode)) {
+    throw new Refusal('invalid', `logger: logging mode not supported: ${mode}`)
+  }
   return { Type, Config: options }
 }
 

@@ -14,10 +14,19 @@ import type { Context } from './rooms.ts'
 /** Clients that ask for the exit code do so at once; memory is not for ever. */
 const endedKeptMs = 300_000
 
+/** The same keys have another name here than with attach, Docker's. */
+function checkEscapeKeys(keys: string): void {
+  try {
+    parseDetachKeys(keys)
+  } catch (error) {
+    throw new Refusal('invalid', `Invalid escape keys (${keys}) provided`, { cause: error })
+  }
+}
+
 export function createExec(context: Context, container: Container, spec: ExecSpec): string {
   checkExecutable(container)
   if (spec.command.length === 0) throw new Refusal('invalid', 'No exec command specified')
-  parseDetachKeys(spec.detachKeys)
+  checkEscapeKeys(spec.detachKeys)
   const exec: Exec = {
     id: newId(),
     containerId: container.id,

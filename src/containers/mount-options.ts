@@ -15,7 +15,14 @@ export interface BindSpec {
   readonly noCopy: boolean
 }
 
-const propagations = new Set(['private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave'])
+export const propagations: ReadonlySet<string> = new Set([
+  'private',
+  'rprivate',
+  'shared',
+  'rshared',
+  'slave',
+  'rslave',
+])
 const otherModes = new Set(['z', 'Z', 'cached', 'delegated', 'consistent', 'nocopy', 'ro', 'rw'])
 
 /** `source:destination[:mode]`, as in HostConfig.Binds. */

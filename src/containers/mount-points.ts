@@ -7,7 +7,7 @@ import { mkdirSync, statSync } from 'node:fs'
 import { isAbsolute } from 'node:path'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import type { Config, HostConfig, MountSpec } from './config.ts'
-import { cleanDestination, parseBind, tmpfsOptions } from './mount-options.ts'
+import { cleanDestination, parseBind, propagations, tmpfsOptions } from './mount-options.ts'
 import type { MountPoint } from './record.ts'
 import type { Context } from './rooms.ts'
 
@@ -74,9 +74,11 @@ export function checkMounts(hostConfig: HostConfig): void {
 function volumesFrom(context: Context, hostConfig: HostConfig): readonly MountPoint[] {
   return (hostConfig.VolumesFrom ?? []).flatMap((text) => {
     const [name = '', mode = ''] = text.split(':')
-    if (name === '') throw new Refusal('invalid', `malformed volumes-from specification: ${text}`)
+    if (name === '') {
+      throw new Refusal('invalid', 'volumes-from specification cannot be an empty string')
+    }
     if (!['', 'ro', 'rw', 'z', 'Z'].includes(mode)) {
-      throw new Refusal('invalid', `invalid mode for volumes-from: ${mode}`)
+      throw new Refusal('invalid', `invalid mode: ${mode}`)
     }
     return donorMounts(context, name).map((point) => ({
       ...point,
@@ -190,6 +192,10 @@ function checkMountSpec(spec: MountSpec): void {
     }
     if (spec.VolumeOptions !== null)
       throw badMount(spec, 'field VolumeOptions must not be specified')
+    const propagation = spec.BindOptions?.Propagation ?? ''
+    if (propagation !== '' && !propagations.has(propagation)) {
+      throw badMount(spec, `invalid propagation mode: ${propagation}`)
+    }
   }
   if (spec.Type === 'tmpfs' && spec.Source !== '')
     throw badMount(spec, 'field Source must not be specified')

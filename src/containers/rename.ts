@@ -11,12 +11,12 @@ export function renameContainer(
 ): Promise<void> {
   return context.registry.queue.run(container.id, async () => {
     if (wanted === '') throw new Refusal('invalid', 'Neither old nor new names may be empty')
-    const name = checkName(wanted)
+    const name = allocating(() => checkName(wanted.replace(/^\/?/, '/')))
     const before = container.record.name
     if (name === before) {
       throw new Refusal('invalid', 'Renaming a container with the same name as its current name')
     }
-    context.registry.reserveName(name, container.id)
+    allocating(() => context.registry.reserveName(name, container.id))
     try {
       await context.networks.rename(container.id, name)
       await context.registry.save(container, { name })
@@ -27,4 +27,15 @@ export function renameContainer(
     context.registry.releaseName(before, container.id)
     context.registry.tell(container, 'rename', { oldName: `/${before}` })
   })
+}
+
+/** Refusals of the new name, in the words that Docker puts before them. */
+function allocating<T>(allocate: () => T): T {
+  try {
+    return allocate()
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    const sentence = `Error when allocating new name: ${error.message}`
+    throw new Refusal(error.kind, sentence, { cause: error })
+  }
 }

@@ -100,8 +100,14 @@ function checkMemory(given: Resources, update: boolean): void {
   }
 }
 
+/** `0-3,7` */
+function checkSet(text: string, what: 'cpus' | 'mems'): void {
+  if (text === '' || /^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(text)) return
+  throw invalid(`Invalid value ${text} for cpuset ${what}: invalid format: ${text}`)
+}
+
 function checkCpu(given: Resources, blkioWeight: boolean): void {
-  const { NanoCpus, CpuPeriod, CpuQuota, CpuShares, CpusetCpus, BlkioWeight } = given
+  const { NanoCpus, CpuPeriod, CpuQuota, CpuShares, CpusetCpus, CpusetMems, BlkioWeight } = given
   if (NanoCpus > 0 && CpuPeriod > 0) {
     throw invalid('Conflicting options: Nano CPUs and CPU Period cannot both be set')
   }
@@ -123,9 +129,8 @@ function checkCpu(given: Resources, blkioWeight: boolean): void {
   }
   if (CpuQuota > 0 && CpuQuota < 1000)
     throw invalid('CPU cfs quota can not be less than 1ms (i.e. 1000)')
-  if (CpusetCpus !== '' && !/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(CpusetCpus)) {
-    throw invalid(`Invalid value ${CpusetCpus} for cpuset cpus`)
-  }
+  checkSet(CpusetCpus, 'cpus')
+  checkSet(CpusetMems, 'mems')
   for (const number of CpusetCpus.split(/[-,]/)) {
     if (number !== '' && Number(number) >= count) {
       throw invalid(

@@ -9,7 +9,10 @@ const realtimeMax = 64
 export function signalNumber(text: string): number {
   if (/^\d+$/.test(text)) {
     const number = Number(text)
-    if (number < 1 || number > realtimeMax) throw new Refusal('invalid', `invalid signal: ${text}`)
+    if (number < 1) throw new Refusal('invalid', `invalid signal: ${text}`)
+    if (number > realtimeMax) {
+      throw new Refusal('invalid', `the linux daemon does not support signal ${number}`)
+    }
     return number
   }
   const name = text.toUpperCase().replace(/^(SIG)?/, 'SIG')

@@ -38,9 +38,16 @@ export async function topContainer(
       })
     ).stdout
   } catch (error) {
-    throw new Refusal('internal', `error running ps: ${messageOf(error)}`, { cause: error })
+    throw new Refusal('internal', `ps: ${complaintOf(error)}`, { cause: error })
   }
   return parsePs(output, pids)
+}
+
+/** The first line that ps itself printed, else what kept it from running. */
+function complaintOf(error: unknown): string {
+  const printed = error instanceof Error && 'stderr' in error ? String(error.stderr) : ''
+  const [line = ''] = printed.split('\n')
+  return line === '' ? messageOf(error) : line
 }
 
 function parsePs(output: string, pids: ReadonlySet<number>): TopView {

@@ -49,7 +49,7 @@ export function updateContainer(
         'Restart policy cannot be updated because AutoRemove is enabled for the container',
       )
     }
-    const merged = merge(container.record.hostConfig, request)
+    const merged = merge(container.id, container.record.hostConfig, request)
     const { resources: hostConfig, warnings } = checkResources(merged, true)
     if (hasProcess(status)) await apply(context, container, hostConfig)
     await context.registry.save(container, { hostConfig })
@@ -58,21 +58,17 @@ export function updateContainer(
   })
 }
 
-function merge(hostConfig: HostConfig, request: UpdateRequest): HostConfig {
+function merge(id: string, hostConfig: HostConfig, request: UpdateRequest): HostConfig {
   let merged = hostConfig
   for (const field of changeable) {
     const value = request[field]
     if (value !== 0 && value !== '' && value !== null) merged = { ...merged, [field]: value }
   }
-  if (
-    request.Memory > hostConfig.MemorySwap &&
-    hostConfig.MemorySwap > 0 &&
-    request.MemorySwap === 0
-  ) {
+  if (request.Memory > hostConfig.MemorySwap && request.MemorySwap === 0) {
     throw new Refusal(
-      'invalid',
-      'Memory limit should be smaller than already set memoryswap limit, ' +
-        'update the memoryswap at the same time',
+      'conflict',
+      `Cannot update container ${id}: Memory limit should be smaller than already set ` +
+        'memoryswap limit, update the memoryswap at the same time',
     )
   }
   if (request.RestartPolicy.Name !== '')

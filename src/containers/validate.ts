@@ -14,6 +14,9 @@ import type { Context } from './rooms.ts'
 import { securityOf } from './security.ts'
 import { stopSignalOf } from './signals.ts'
 
+const noQuota =
+  "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+
 const invalid = (sentence: string): Refusal => new Refusal('invalid', sentence)
 
 export function checkContainer(
@@ -31,7 +34,7 @@ export function checkContainer(
   }
   checkPorts(hostConfig)
   for (const entry of hostConfig.ExtraHosts ?? []) {
-    if (!isExtraHost(entry)) throw invalid(`bad format for add-host: ${JSON.stringify(entry)}`)
+    checkExtraHost(entry)
   }
   storedLinks(context, hostConfig)
   checkRestartPolicy(hostConfig.RestartPolicy)
@@ -41,7 +44,7 @@ export function checkContainer(
   normalizeCapabilities(hostConfig.CapAdd, 'CapAdd')
   normalizeCapabilities(hostConfig.CapDrop, 'CapDrop')
   securityOf(hostConfig)
-  checkModes(hostConfig)
+  checkModes(config, hostConfig)
   checkHealth(config)
   for (const rule of hostConfig.DeviceCgroupRules ?? []) parseRule(rule)
   if (config.StopSignal !== '') stopSignalOf(config.StopSignal)
@@ -101,14 +104,23 @@ function checkContainerMode(config: Config, hostConfig: HostConfig): void {
 
 function checkPorts(hostConfig: HostConfig): void {
   for (const [key, bindings] of Object.entries(hostConfig.PortBindings ?? {})) {
-    if (parsePortKey(key) === undefined)
-      throw invalid(`invalid port specification: ${JSON.stringify(key)}`)
+    if (parsePortKey(key) === undefined) {
+      const [port = ''] = key.split('/')
+      throw invalid(`invalid port specification: ${JSON.stringify(port)}`)
+    }
     for (const { HostPort } of bindings ?? []) {
       if (HostPort !== '' && parsePortKey(HostPort) === undefined) {
         throw invalid(`invalid port specification: ${JSON.stringify(HostPort)}`)
       }
     }
   }
+}
+
+function checkExtraHost(entry: string): void {
+  if (isExtraHost(entry)) return
+  const [, name = '', address = ''] = /^([^:=]*)[:=](.*)$/s.exec(entry) ?? []
+  if (name === '') throw invalid(`bad format for add-host: ${JSON.stringify(entry)}`)
+  throw invalid(`invalid IP address in add-host: ${JSON.stringify(address)}`)
 }
 
 /** Also for update. */
@@ -128,8 +140,19 @@ export function checkRestartPolicy(policy: RestartPolicy): void {
   }
 }
 
-function checkModes(hostConfig: HostConfig): void {
-  const { IpcMode, PidMode, UTSMode, CgroupnsMode } = hostConfig
+function checkModes(config: Config, hostConfig: HostConfig): void {
+  const { IpcMode, PidMode, UTSMode, CgroupnsMode, Isolation, StorageOpt } = hostConfig
+  if (UTSMode === 'host' && config.Hostname !== '') {
+    throw invalid('conflicting options: hostname and the UTS mode')
+  }
+  if (Isolation !== '' && Isolation.toLowerCase() !== 'default') {
+    throw invalid(`invalid isolation (${Isolation}): linux only supports 'default'`)
+  }
+  const [storage] = Object.keys(StorageOpt ?? {})
+  if (storage !== undefined) {
+    const isSize = storage.toLowerCase() === 'size'
+    throw new Refusal('internal', isSize ? noQuota : `Unknown option ${storage}`)
+  }
   if (
     !['', 'none', 'private', 'shareable', 'host'].includes(IpcMode) &&
     !/^container:.+/.test(IpcMode)

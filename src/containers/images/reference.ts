@@ -115,7 +115,9 @@ export function familiarName(reference: Reference): string {
 export function referenceOf(name: string, tagOrDigest: string): Reference {
   const reference = parseReference(name)
   if (tagOrDigest === '') return reference
-  return tagOrDigest.includes(':')
+  const isDigest = tagOrDigest.includes(':')
+  if (!isDigest && !tagPattern.test(tagOrDigest)) throw invalid('invalid tag format')
+  return isDigest
     ? parseReference(`${repositoryName(reference)}@${tagOrDigest}`)
     : parseReference(`${repositoryName(reference)}:${tagOrDigest}`)
 }
