@@ -160,5 +160,6 @@ function renderRegistry(registry: SystemFacts['registry']): unknown {
 }
 
 function renderFirewall({ driver, reloadedAt }: SystemFacts['firewall']): unknown {
-  return reloadedAt === '' ? { Driver: driver } : { Driver: driver, Info: [['ReloadedAt', reloadedAt]] }
+  if (reloadedAt === '') return { Driver: driver }
+  return { Driver: driver, Info: [['ReloadedAt', reloadedAt]] }
 }

@@ -72,8 +72,12 @@ export class Bus {
     const socket = connect(path)
     const bus = new Bus(socket)
     const ready = Promise.withResolvers<void>()
-    bus.#authenticated = (failure) => (failure === undefined ? ready.resolve() : ready.reject(failure))
-    const timer = setTimeout(() => socket.destroy(new Error('the message bus says nothing')), connectTimeoutMs)
+    bus.#authenticated = (failure) => {
+      if (failure === undefined) ready.resolve()
+      else ready.reject(failure)
+    }
+    const silent = () => socket.destroy(new Error('the message bus says nothing'))
+    const timer = setTimeout(silent, connectTimeoutMs)
     socket.on('error', (error) => ready.reject(error))
     socket.on('data', (chunk: Buffer) => bus.#receive(chunk))
     socket.on('close', () => {
@@ -106,12 +110,13 @@ export class Bus {
       return Promise.reject(new Error(`${callsMax} calls wait for the message bus already`))
     }
     const serial = ++this.#serial
-    const none = { replySerial: 0, errorName: '' }
-    const bytes = encodeMessage({ type: 'call', serial, ...none, ...target, member, signature, body })
+    const head = { type: 'call', serial, replySerial: 0, errorName: '' } as const
+    const bytes = encodeMessage({ ...head, ...target, member, signature, body })
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#pending.delete(serial)
-        reject(new Error(`${target.destination} has not answered ${member} in ${callTimeoutMs / 1000} s`))
+        const within = `in ${callTimeoutMs / 1000} s`
+        reject(new Error(`${target.destination} has not answered ${member} ${within}`))
       }, callTimeoutMs)
       timer.unref()
       this.#pending.set(serial, { resolve, reject, timer })

@@ -113,7 +113,7 @@ export class Firewalld {
     return found
   }
 
-  /** Puts a bridge where it belongs: the user's zone for it, else the zone that it is in, else ours. */
+  /** Puts a bridge where it belongs: the user's zone for it, else where it is, else ours. */
   async place(bridge: string, current: string | undefined): Promise<void> {
     const [chosen] = await this.#bus.call(permanent, 'getZoneOfInterface', 's', [bridge])
     const user = typeof chosen === 'string' ? chosen : ''

@@ -2,7 +2,7 @@
  * D-Bus messages as bytes: little-endian, the types that a message bus and firewalld speak.
  *
  * A value is written and read by its signature. Structs and dictionary entries are arrays of their
- * members; a variant carries its own signature. Message size is bounded by the reader of the frames.
+ * members; a variant carries its own signature. The size of messages is bounded by who reads them.
  */
 
 export type Value = string | number | bigint | boolean | Variant | readonly Value[]

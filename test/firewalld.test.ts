@@ -1,0 +1,80 @@
+/** Beside Debian's firewalld: its zone and policy, and what a reload or restart must not take away. */
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { FirewalldLab, until } from './lab/firewalld.ts'
+import { Lab } from './lab/lab.ts'
+
+for (const backend of ['nftables', 'iptables'] as const) {
+  test(`a reload of firewalld with ${backend} loses nothing`, async (t) => {
+    const lab = Lab.idle(t)
+    const firewalld = await FirewalldLab.start(t, lab, backend)
+    await lab.startDaemon()
+    await lab.loadBusybox()
+    await lab.neighbour()
+    await lab.ok('network', 'create', 'u1')
+    const bridge = `br-${(await lab.ok('network', 'inspect', '-f', '{{.Id}}', 'u1')).slice(0, 12)}`
+    const interfaces = async () => (await firewalld.cmd('--zone=docker', '--list-interfaces')).out
+    assert.match(await interfaces(), new RegExp(`docker0.*${bridge}|${bridge}.*docker0`))
+    const policy = await firewalld.cmd('--permanent', '--info-policy=docker-forwarding')
+    assert.match(policy.out, /target: ACCEPT[^]*ingress-zones: ANY[^]*egress-zones: docker/)
+    assert.match((await firewalld.cmd('--permanent', '--info-zone=docker')).out, /target: ACCEPT/)
+
+    const serve = ['sh', '-c', 'mkdir /w; echo here > /w/index.html; httpd -f -p 80 -h /w']
+    await lab.ok('run', '-d', '--stop-signal', 'KILL', '--name', 'web', '--network', 'u1', '-p', '8080:80', 'busybox', ...serve)
+    await lab.ok('run', '-d', '--stop-signal', 'KILL', '--name', 'local', '-p', '127.0.0.1:8081:80', 'busybox', ...serve)
+    const other = await lab.ok('inspect', '-f', '{{.NetworkSettings.IPAddress}}', 'local')
+    await lab.must(`ip -n neighbour route add ${other}/32 via 198.51.100.1`)
+    const outside = 'ip netns exec neighbour curl -s -m 1'
+    const holds = async () => {
+      await lab.must('curl -s -m 2 http://127.0.0.1:8081 | grep here')
+      assert.equal(await lab.must(`${outside} http://198.51.100.1:8080`), 'here')
+      for (const closed of [`http://198.51.100.1:8081`, `http://${other}`]) {
+        assert.notEqual((await lab.sh(`${outside} ${closed}`)).code, 0, `${closed} is open`)
+      }
+      const across = await lab.docker('exec', 'web', 'wget', '-q', '-T', '1', '-O-', `http://${other}`)
+      assert.notEqual(across.code, 0, 'networks are isolated')
+    }
+    const rules = () => lab.must('iptables-save | grep -v "^[#:]" | grep -iE "docker|br-" | sort')
+    await holds()
+    const before = await rules()
+
+    await t.test('rules, zones and isolation are back after --reload', async () => {
+      const reload = await firewalld.cmd('--reload')
+      assert.equal(reload.code, 0, reload.err)
+      await until(async () => (await rules().catch(() => '')) === before)
+      await until(async () => (await interfaces()).includes(bridge))
+      await holds()
+      const info = await lab.ok('info', '-f', '{{json .FirewallBackend}}')
+      if (info !== 'null' && !info.includes('no such')) assert.match(info, /iptables\+firewalld/)
+      const raw = await lab.api('GET', '/info')
+      assert.match(raw.text, /"Driver":"iptables\+firewalld","Info":\[\["ReloadedAt","20/)
+    })
+
+    await t.test('and after a restart of the service', async () => {
+      await firewalld.stopService()
+      await until(async () => !(await lab.api('GET', '/info')).text.includes('+firewalld'))
+      await firewalld.startService()
+      await until(async () => (await rules().catch(() => '')) === before)
+      await until(async () => (await interfaces()).includes(bridge))
+      await holds()
+    })
+
+    await t.test('a bridge that the user put into another zone stays there', async () => {
+      const put = ['--zone=trusted', '--change-interface=docker0', '--permanent']
+      assert.equal((await firewalld.cmd(...put)).code, 0)
+      assert.equal((await firewalld.cmd('--reload')).code, 0)
+      const zone = async () => (await firewalld.cmd('--get-zone-of-interface=docker0')).out.trim()
+      await until(async () => (await zone()) === 'trusted')
+      await lab.ok('rm', '-f', 'local')
+      await lab.endDaemon()
+      await lab.startDaemon()
+      assert.equal(await zone(), 'trusted')
+    })
+
+    await t.test('a bridge that is removed leaves the zone', async () => {
+      await lab.ok('rm', '-f', 'web')
+      await lab.ok('network', 'rm', 'u1')
+      assert.doesNotMatch(await interfaces(), new RegExp(bridge))
+    })
+  })
+}
