@@ -39,7 +39,10 @@ export function sayCreate(object: KernelObject): readonly string[] {
     case 'veth':
       return sayVeth(object)
     case 'dummy':
-      return [`ip link add ${quoteWord(object.name)} type ${object.kind}`, sayParentSettings(object)]
+      return [
+        `ip link add ${quoteWord(object.name)} type ${object.kind}`,
+        sayParentSettings(object),
+      ]
     case 'vlan': {
       const link = `link ${quoteWord(object.parent)} name ${quoteWord(object.name)}`
       return [`ip link add ${link} type vlan id ${object.id}`, sayParentSettings(object)]

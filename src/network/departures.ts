@@ -17,7 +17,8 @@ export class Departures {
     for (const key of keys) {
       const before = this.#going.get(key)
       // Several may go from one parent at once: the key is free when all have gone.
-      const all = before === undefined ? settled : Promise.all([before, settled]).then(() => undefined)
+      const both = Promise.all([before, settled]).then(() => undefined)
+      const all = before === undefined ? settled : both
       this.#going.set(key, all)
       void all.then(() => {
         if (this.#going.get(key) === all) this.#going.delete(key)

@@ -32,7 +32,8 @@ const neighbour = '/run/netns/neighbour'
 test('a container is a host of its own on the parent’s network', async () => {
   const lab = await openLab()
   const { engine } = lab
-  const pool = { gateway: '192.0.2.200', ipRange: '192.0.2.128/27', auxiliary: { nas: '192.0.2.128' } }
+  const auxiliary = { nas: '192.0.2.128' }
+  const pool = { gateway: '192.0.2.200', ipRange: '192.0.2.128/27', auxiliary }
   const network = await engine.create(macvlan({ name: 'lan' }, pool))
   const c1 = await engine.open(lab.spec({ endpoints: [endpointSpec('lan')] }))
   const mac = '02:42:c0:00:02:fe'
@@ -52,7 +53,8 @@ test('a container is a host of its own on the parent’s network', async () => {
   ping('192.0.2.50', c1.netnsPath)
   assert.throws(() => ping('192.0.2.129'), 'the host does not reach containers on its own parent')
   assert.throws(() => ping('192.0.2.100', c1.netnsPath), 'nor they the host')
-  assert.deepEqual(lab.told.zones.get(network.id)?.map(({ names }) => names[0]).includes('fixed'), true)
+  const names = lab.told.zones.get(network.id)?.map((record) => record.names[0])
+  assert.ok(names?.includes('fixed'))
   assert.deepEqual(await engine.plan(), [])
   for (const { spec } of [c1, c2]) await engine.close(spec.containerId)
   await engine.remove('lan')
@@ -118,7 +120,8 @@ test('several subnets, both families: each endpoint has the gateway of its own s
   ping('fd00:2::1', neighbour)
   assert.equal(run('sysctl -n net.ipv6.conf.all.forwarding').trim(), '0', 'nothing is routed here')
   const internal = macvlan({ name: 'six', internal: true, enableIpv4: false, enableIpv6: true })
-  await engine.create({ ...internal, ipam: { ...ipam, pools: [{ subnet: 'fd00:3::/64', gateway: 'fd00:3::1' }] } })
+  const six = { ...ipam, pools: [{ subnet: 'fd00:3::/64', gateway: 'fd00:3::1' }] }
+  await engine.create({ ...internal, ipam: six })
   const c3 = await engine.open(lab.spec({ endpoints: [endpointSpec('six')] }))
   assert.deepEqual([c3.endpoints[0]?.ipv4, c3.endpoints[0]?.ipv6], ['', 'fd00:3::2/64'])
   assert.equal(run('sysctl -n net.ipv6.conf.eth0.accept_ra', c3.netnsPath).trim(), '0')
@@ -167,14 +170,16 @@ test('passthru gives the parent to one container and one network', async () => {
   const passthru = { parent: 'lan0', macvlan_mode: 'passthru' }
   const mac = /link\/ether (\S+)/.exec(run('ip link show lan0'))?.[1]
   const other = await engine.create(macvlan({ name: 'other' }))
-  const uses = (id: string) => `macvlan network ${id.slice(0, 12)} is already using parent interface lan0`
-  await assert.rejects(engine.create(macvlan({ name: 'pass', options: passthru }, { subnet: '192.0.3.0/24' })), {
+  const uses = (id: string) =>
+    `macvlan network ${id.slice(0, 12)} is already using parent interface lan0`
+  const elsewhere = { subnet: '192.0.3.0/24' }
+  await assert.rejects(engine.create(macvlan({ name: 'pass', options: passthru }, elsewhere)), {
     kind: 'internal',
     message: `cannot use mode passthru, ${uses(other.id)}`,
   })
   await engine.remove('other')
   const pass = await engine.create(macvlan({ name: 'pass', options: passthru }))
-  await assert.rejects(engine.create(macvlan({ name: 'other' }, { subnet: '192.0.3.0/24' })), {
+  await assert.rejects(engine.create(macvlan({ name: 'other' }, elsewhere)), {
     message: `${uses(pass.id)} in mode passthru`,
   })
   const endpoints = [endpointSpec('pass')]
@@ -182,7 +187,7 @@ test('passthru gives the parent to one container and one network', async () => {
   assert.equal(c1.endpoints[0]?.macAddress, mac)
   assert.match(run('ip link show eth0', c1.netnsPath), new RegExp(`link/ether ${mac}`))
   ping('192.0.2.200', c1.netnsPath)
-  await assert.rejects(engine.open(lab.spec({ endpoints })), { message: /passes lan0 through to one/ })
+  await assert.rejects(engine.open(lab.spec({ endpoints })), /passes lan0 through to one/)
   await engine.close(c1.spec.containerId)
   const own = endpointSpec('pass', { macAddress: '02:00:00:00:00:07' })
   const c2 = await engine.open(lab.spec({ endpoints: [own] }))
@@ -200,13 +205,15 @@ test('without a parent, or internal, nothing leads out', async () => {
   const { engine } = lab
   const network = await engine.create(macvlan({ options: {} }, { gateway: '192.0.2.1' }))
   const dummy = `dm-${network.id.slice(0, 12)}`
-  assert.match(run(`ip -d link show ${dummy}`), new RegExp(`UP[^]*(dummy|ifb)[^]*alias portolan:${network.id}`))
+  const shown = new RegExp(`UP[^]*(dummy|ifb)[^]*alias portolan:${network.id}`)
+  assert.match(run(`ip -d link show ${dummy}`), shown)
   const c1 = await engine.open(lab.spec({ endpoints: [endpointSpec('u1')] }))
   const c2 = await engine.open(lab.spec({ endpoints: [endpointSpec('u1')] }))
   ping('192.0.2.2', c2.netnsPath)
   assert.doesNotMatch(run('ip route', c1.netnsPath), /default/)
   assert.equal(lab.told.resolvers.get(c1.id)?.hostUpstreamsAllowed, false)
-  await engine.create(macvlan({ name: 'inner', internal: true }, { subnet: '192.0.3.0/24', gateway: '192.0.3.1' }))
+  const inner = { subnet: '192.0.3.0/24', gateway: '192.0.3.1' }
+  await engine.create(macvlan({ name: 'inner', internal: true }, inner))
   const c3 = await engine.open(lab.spec({ endpoints: [endpointSpec('inner')] }))
   assert.equal(c3.endpoints[0]?.ipv4, '192.0.3.2/24')
   assert.doesNotMatch(run('ip route', c3.netnsPath), /default/)
@@ -254,7 +261,8 @@ test('connect, disconnect, restart, drift and its repair', async () => {
   run(`ip link del ${links().find((name) => name.startsWith('dm-'))}`)
   const plan = (await lab.engine.plan()).join('\n')
   assert.match(plan, /ip link add dm-\w+ type (dummy|ifb)\n/)
-  assert.match(plan, /ip link add link dm-\w+ name portolan-new address 02:42:c0:00:03:01 netns \S+ type macvlan mode bridge\n.*name eth2 up/)
+  assert.match(plan, /add link dm-\w+ name portolan-new address 02:42:c0:00:03:01 netns /)
+  assert.match(plan, / type macvlan mode bridge\n.*name eth2 up/)
   await lab.engine.reconcile()
   assert.deepEqual(await lab.engine.plan(), [])
   ping('192.0.2.200', netnsPath)
@@ -280,11 +288,12 @@ test('a parent that is gone, or taken, is named', async () => {
   await engine.create(macvlan({ options: { parent: 'lan0' } }))
   run('ip link set lan0 down')
   run('ip link set lan0 name lan9')
-  await assert.rejects(engine.open(lab.spec({ endpoints: [endpointSpec('u1')] })), /no such device|ENODEV/)
+  const opened = () => engine.open(lab.spec({ endpoints: [endpointSpec('u1')] }))
+  await assert.rejects(opened, /attach eth0 to lan0: no such device/)
   run('ip link set lan9 name lan0')
   run('ip link add br9 type bridge')
   run('ip link set lan0 master br9')
-  await assert.rejects(engine.open(lab.spec({ endpoints: [endpointSpec('u1')] })), /port of a bridge/)
+  await assert.rejects(opened, /port of a bridge/)
   run('ip link del br9')
   run('ip link set lan0 up')
   await engine.settled()
@@ -314,7 +323,8 @@ test('what Docker refuses about parents and modes is refused in its words', asyn
   for (const [options, message] of cases) {
     await assert.rejects(lab.engine.create(macvlan({ options })), { kind: 'internal', message })
   }
-  await assert.rejects(lab.engine.create(macvlan({ ipam: { driver: 'null', options: null, pools: [] } })), {
+  const none = { driver: 'null', options: null, pools: [] }
+  await assert.rejects(lab.engine.create(macvlan({ ipam: none })), {
     kind: 'invalid',
     message: 'ipv4 pool is empty',
   })

@@ -71,7 +71,8 @@ function validate(spec: NetworkSpec, host: HostFacts): void {
   validateCommon('macvlan', spec)
   const parent = spec.options['parent'] ?? ''
   for (const other of networksOnParent('macvlan', spec, host)) {
-    const uses = `macvlan network ${other.id.slice(0, 12)} is already using parent interface ${parent}`
+    const they = `macvlan network ${other.id.slice(0, 12)}`
+    const uses = `${they} is already using parent interface ${parent}`
     if (mode === 'passthru') throw new Refusal('internal', `cannot use mode passthru, ${uses}`)
     if (modeOf(other.spec) === 'passthru') throw new Refusal('internal', `${uses} in mode passthru`)
   }
