@@ -3,7 +3,7 @@
  * by one that was killed in the middle. Processes that are still inside are ended: no container
  * runs when this is called.
  */
-import { existsSync, readFileSync, readdirSync, rmdirSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { log } from '../base/log.ts'
@@ -17,6 +17,7 @@ const pollMs = 10
 /** @param path below the mount point of each tree; fine when there is nothing */
 export async function removeCgroup(path: string): Promise<void> {
   const folders = cgroupLayout().trees.map((tree) => join(tree, path))
+  for (const folder of folders) if (existsSync(folder)) thaw(folder)
   const deadlineMs = performance.now() + emptyTimeoutMs
   for (const folder of folders) {
     while (existsSync(folder) && !removed(folder)) {
@@ -26,6 +27,14 @@ export async function removeCgroup(path: string): Promise<void> {
       }
       await sleep(pollMs)
     }
+  }
+}
+
+/** A frozen process does not even end when it is killed. */
+function thaw(folder: string): void {
+  for (const [file, value] of [['freezer.state', 'THAWED'], ['cgroup.freeze', '0']] as const) {
+    const path = join(folder, file)
+    if (existsSync(path)) writeFileSync(path, value)
   }
 }
 

@@ -9,7 +9,7 @@ import { newId } from '../base/id.ts'
 import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import { anyOci } from './containerd/any.ts'
-import { isNotFound, unlessNotFound } from './containerd/client.ts'
+import { containerdMessage, isNotFound, unlessNotFound } from './containerd/client.ts'
 import { capabilitiesOf } from './capabilities.ts'
 import type { Exec } from './exec-record.ts'
 import { linkEnvironment } from './links.ts'
@@ -77,6 +77,13 @@ function processOf(context: Context, container: Container, exec: Exec): OciProce
   }
 }
 
+/** The container ended between our look and the start: said as if it had before. */
+function checkStillThere({ id, record }: Container, error: unknown): void {
+  const gone = isNotFound(error) || /ttrpc: closed|stopped state/.test(containerdMessage(error))
+  if (!gone && hasProcess(record.state.status)) return
+  throw new Refusal('conflict', `container ${id} is not running`, { cause: error })
+}
+
 /** What is going on with an exec that was started. */
 export interface RunningExec {
   /** Resolves when the output was read and the exit code is stored in the exec. */
@@ -134,6 +141,7 @@ export async function launchExec(
     const { code, refusal } = startFailure(error, '')
     exec.running = false
     exec.exitCode = code === 128 ? 126 : code
+    checkStillThere(container, error)
     throw refusal
   }
   return { ended: follow(context, container, exec, close) }

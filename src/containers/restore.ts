@@ -147,7 +147,9 @@ export class Restoration {
     const next = wanted[Symbol.iterator]()
     const worker = async () => {
       for (const container of next) {
-        if (container.live.restartTimer !== undefined) continue
+        // One whose exit has just been found does not wait for its turn: it has waited long enough.
+        clearTimeout(container.live.restartTimer)
+        container.live.restartTimer = undefined
         if (container.record.state.status === 'restarting') {
           await context.registry.save(container, { state: calledOffState(container.record.state) })
         }
