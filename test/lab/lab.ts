@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { existsSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs'
-import { request } from 'node:http'
+import { request, type IncomingHttpHeaders } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { TestContext } from 'node:test'
@@ -29,6 +29,7 @@ export interface Answer {
   readonly status: number
   readonly json: unknown
   readonly text: string
+  readonly headers: IncomingHttpHeaders
 }
 
 export interface EngineOptions {
@@ -223,7 +224,7 @@ export class Lab {
         answer.on('error', fail)
         answer.on('end', () => {
           const text = Buffer.concat(chunks).toString()
-          done({ status: answer.statusCode ?? 0, text, json: parse(text) })
+          done({ status: answer.statusCode ?? 0, text, json: parse(text), headers: answer.headers })
         })
       })
       outgoing.on('error', fail)
@@ -293,8 +294,15 @@ function leftovers(): Leftovers {
   }
 }
 
-export function sleep(milliseconds: number): Promise<void> {
-  return new Promise((wake) => setTimeout(wake, milliseconds))
+/** Resolves after this time, or as soon as `signal` says that nobody waits any more. */
+export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((wake) => {
+    const timer = setTimeout(wake, milliseconds)
+    signal?.addEventListener('abort', () => {
+      clearTimeout(timer)
+      wake()
+    })
+  })
 }
 
 function isReadable(body: unknown): body is NodeJS.ReadableStream {
