@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { parseAddress } from '../address/ip.ts'
 import { macOfIpv4, parseMac, randomMac } from '../address/mac.ts'
+import { contains, parsePrefix } from '../address/prefix.ts'
 import { newId } from '../base/id.ts'
 import { Refusal } from '../base/refusal.ts'
 import type { KernelObject } from '../kernel/object.ts'
@@ -35,6 +36,7 @@ export function reserveEndpoint(
     throw new Refusal('forbidden', 'cannot create endpoint on configuration-only network')
   }
   validateEndpointSpec(spec.network, spec, network)
+  refuseLinkLocal(network, spec)
   const driver = driverNamed(network.spec.driver)
   const facts = singleFacts(room)
   const refusal = driver.validateEndpoint(network, spec, facts)
@@ -85,6 +87,24 @@ export function releaseEndpoint(room: Room, endpoint: Endpoint): void {
   }
   room.state.leave(endpoint)
 }
+
+/** Addresses that the link could not have; Docker, too, looks only when the endpoint is made. */
+function refuseLinkLocal({ pools, spec: { name } }: Network, spec: EndpointSpec): void {
+  for (const text of spec.linkLocalIps) {
+    const address = parseAddress(text)
+    if (address === undefined) continue
+    if (!linkLocalPrefixes.some((prefix) => contains(prefix, address))) {
+      throw new Refusal('invalid', `invalid link local IP address: ${text}`)
+    }
+    if (address.family === 6 && !pools.some(({ family }) => family === 6)) {
+      throw new Refusal('invalid', `link local address ${text}: network ${name} has no IPv6`)
+    }
+  }
+}
+
+const linkLocalPrefixes = ['169.254.0.0/16', 'fe80::/10'].flatMap(
+  (text) => parsePrefix(text)?.prefix ?? [],
+)
 
 function takeAddresses(room: Room, network: Network, spec: EndpointSpec) {
   const has = (family: 4 | 6) => network.pools.some((pool) => pool.family === family)

@@ -1,67 +1,14 @@
 import assert from 'node:assert/strict'
-import { spawn, type ChildProcess } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import test, { after } from 'node:test'
+import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { tableAccess } from '../firewall/access.ts'
-import { IptablesBackend } from '../firewall/iptables.ts'
-import type { Firewall } from '../firewall/intent.ts'
-import { FirewallWriter } from '../firewall/writer.ts'
-import { startKeeper, type KeeperConnection } from '../keeper/connection.ts'
 import { endpointSpec, networkSpec } from './fixture.ts'
-import type { Forwarding } from './forwarding.ts'
-import { openLab, run, type RealRooms } from './lab.ts'
-import type { Sandbox } from './model.ts'
+import { openLab, run } from './lab.ts'
+import { children, fetched, realRooms, serve } from '../../test/lab/real-rooms.ts'
 
-const children: ChildProcess[] = []
-const keepers: KeeperConnection[] = []
-after(async () => {
-  for (const child of children) child.kill('SIGKILL')
-  for (const keeper of keepers) await keeper.stop()
-})
-
-const families = { ipv4: true, ipv6: true, allowDirectRouting: false, sharedChains: false }
-
-function realFirewall(forwarding: Forwarding, userlandProxy: boolean): Firewall {
-  const backend = new IptablesBackend({
-    settings: { ...families, userlandProxy },
-    access: tableAccess(),
-    dropForwarding: (family) => forwarding.switchedByUs(family),
-    policies: { get: () => undefined, set: async () => undefined },
-  })
-  return new FirewallWriter(backend)
-}
-
-/** The firewall and the keeper as the daemon makes them. */
-const real: RealRooms = {
-  firewall: (_store, forwarding) => realFirewall(forwarding, true),
-  keeper: async (folder) => {
-    const keeper = await startKeeper({
-      socketPath: join(folder, 'k.sock'),
-      logPath: join(folder, 'k.log'),
-      pidPath: join(folder, 'k.pid'),
-    })
-    keepers.push(keeper)
-    return keeper
-  },
-}
-
-/** A web server inside a sandbox that answers `text`. */
-async function serve(sandbox: Sandbox, text: string): Promise<void> {
-  const folder = join(sandbox.spec.filesDir, 'www')
-  mkdirSync(folder)
-  writeFileSync(join(folder, 'index.html'), `${text}\n`)
-  const inside = ['--net=' + sandbox.netnsPath, 'busybox', 'httpd', '-f', '-p', '80', '-h', folder]
-  children.push(spawn('nsenter', inside, { stdio: 'ignore' }))
-  for (let tries = 0; tries < 100; tries++) {
-    if (/:80\b/.test(run('ss -Hltn', sandbox.netnsPath))) return
-    await sleep(20)
-  }
-  assert.fail('the web server did not start')
-}
-
-const fetched = (url: string, netns = '') => run(`curl -s -m 3 ${url}`, netns).trim()
+const real = realRooms()
 
 test('a published port answers by loopback, host address and from another network', async () => {
   run('sysctl -qw net.ipv4.ip_forward=0')
@@ -157,10 +104,7 @@ test('icc=false separates containers, and a legacy link opens what the child exp
 })
 
 test('without the userland proxy loopback and hairpin work by rules alone', async () => {
-  const lab = await openLab({ userlandProxy: false }, {
-    ...real,
-    firewall: (_store, forwarding) => realFirewall(forwarding, false),
-  })
+  const lab = await openLab({ userlandProxy: false }, realRooms(false))
   const { engine } = lab
   const range = { hostPortFirst: 8080, hostPortLast: 8080 }
   const publication = { protocol: 'tcp', containerPort: 80, hostIp: '', ...range } as const

@@ -143,6 +143,9 @@ function networkObjects(network: Network, host: HostFacts): readonly KernelObjec
   const objects: KernelObject[] = [bridge]
   if (host.ipv6 && (ipv6 || !adopted)) {
     objects.push(sysctl(`net/ipv6/conf/${name}/accept_ra`, '0'))
+    // What is forwarded asks for MAC addresses from the bridge's link-local address: at once, not
+    // a second or two after the first container has started.
+    if (ipv6 && !adopted) objects.push(sysctl(`net/ipv6/conf/${name}/accept_dad`, '0'))
     objects.push(sysctl(`net/ipv6/conf/${name}/disable_ipv6`, ipv6 ? '0' : '1'))
   }
   objects.push(sysctl(`net/ipv4/conf/${name}/route_localnet`, host.userlandProxy ? '0' : '1'))
