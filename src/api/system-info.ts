@@ -41,6 +41,7 @@ export interface SystemFacts {
   readonly ipv4Forwarding: boolean
   /** `reloadedAt`: when firewalld was last seen to load its rules anew, or ''. */
   readonly firewall: { readonly driver: string; readonly reloadedAt: string }
+  readonly networkPlugins: readonly string[]
   readonly addressPools: readonly { readonly base: string; readonly size: number }[]
   readonly registry: { readonly insecure: readonly string[]; readonly mirrors: readonly string[] }
   readonly securityOptions: readonly string[]
@@ -64,7 +65,12 @@ export function renderInfo(facts: SystemFacts): unknown {
       ['Backing store', 'containerd overlayfs snapshots'],
       ['Supports d_type', 'true'],
     ],
-    Plugins: { Volume: ['local'], Network: networkDrivers, Authorization: null, Log: logDrivers },
+    Plugins: {
+      Volume: ['local'],
+      Network: [...new Set([...networkDrivers, ...facts.networkPlugins])].sort(),
+      Authorization: null,
+      Log: logDrivers,
+    },
     MemoryLimit: cgroup.memoryLimit,
     SwapLimit: cgroup.swapLimit,
     CpuCfsPeriod: cgroup.cpuCfs,

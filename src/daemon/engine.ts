@@ -115,6 +115,7 @@ async function buildRooms(
       containers: () => containers.counts(),
       images: () => images.catalogue.all().length,
       firewalld,
+      plugins: () => networks.plugins(),
     },
     routes: routesOf(rooms),
     diskUsage: (parts) => diskUsage(rooms, parts),

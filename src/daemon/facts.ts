@@ -24,6 +24,8 @@ export interface Counts {
   containers(): SystemFacts['containers']
   images(): number
   firewalld(): FirewalldStatus
+  /** Names of the network plugins in use. */
+  plugins(): readonly string[]
 }
 
 /** What does not change while the daemon runs. */
@@ -126,6 +128,7 @@ export function currentFacts(
     cgroup: { ...layout, driver: 'cgroupfs' },
     ipv4Forwarding: forwarding,
     firewall: firewallOf(config, counts.firewalld()),
+    networkPlugins: counts.plugins(),
     addressPools:
       config['default-address-pools'].length > 0 ? config['default-address-pools'] : defaultPools,
     registry: { insecure: config['insecure-registries'], mirrors: config['registry-mirrors'] },

@@ -3,10 +3,11 @@
  * both turned into kernel objects; their difference is what is done. The default route and the
  * published ports follow the gateway's endpoint.
  */
-import { Refusal } from '../base/refusal.ts'
+import { log } from '../base/log.ts'
+import { messageOf, Refusal } from '../base/refusal.ts'
 import { applySteps, startSteps, undoSteps } from './apply.ts'
 import { diffObjects } from './diff.ts'
-import { needsAnnouncement, objectsOf, releaseEndpoint, reserveEndpoint } from './endpoints.ts'
+import { needsAnnouncement, objectsOf, releaseEndpoint } from './endpoints.ts'
 import { changeHosts, resolvConfOf, updateResolvConf } from './files.ts'
 import { forgetFlows } from './flush.ts'
 import { linkIntents, parentsOf, refreshParents, stateFirewall } from './links.ts'
@@ -22,6 +23,14 @@ import {
 } from './publish.ts'
 import type { Alongside } from './networks.ts'
 import type { SandboxRecord } from './records.ts'
+import {
+  concernsPlugins,
+  hasPluginLinks,
+  joinPlugin,
+  leavePlugins,
+  moveExternal,
+  reserveAnyEndpoint,
+} from './remote-endpoints.ts'
 import type { Room } from './room.ts'
 import { departureKeys, emitEndpoints, refusals, saveSandbox } from './sandbox-verbs.ts'
 import type { SandboxEntry } from './state.ts'
@@ -41,8 +50,9 @@ export async function connectSandbox(
   refuseConnect(before, network)
   const undo = new UndoStack()
   try {
-    const endpoint = reserveEndpoint(room, before.id, before.spec, spec, before.endpoints)
-    undo.push(() => releaseEndpoint(room, endpoint))
+    const { id, spec: container, endpoints } = before
+    const reserved = await reserveAnyEndpoint(room, id, container, spec, endpoints, undo)
+    const endpoint = await joinPlugin(room, before, reserved, endpoints, undo)
     const parents = parentsOf(room, containerId)
     const draft: Sandbox = { ...before, endpoints: [...before.endpoints, endpoint] }
     const after = await movePorts(room, before, draft, undo)
@@ -62,6 +72,7 @@ export async function connectSandbox(
     undo.push(() => setNames(room, network.id, endpoint.id, undefined))
     const names = setNames(room, network.id, endpoint.id, endpoint)
     await settle(room, entry, before, after, undo, [names], alongside)
+    await moveExternal(room, before, after, undo)
     await refreshParents(room, parents)
     emitEndpoints(room, 'connect', [endpoint])
     return endpoint
@@ -210,6 +221,12 @@ export async function disconnectSandbox(
   } catch (error) {
     await undo.run()
     throw error
+  }
+  if (concernsPlugins(room, endpoint) || hasPluginLinks(room, before)) {
+    await moveExternal(room, before, entry.record.sandbox).catch((error: unknown) => {
+      log.error('a plugin does not publish ports', { error: messageOf(error) })
+    })
+    await leavePlugins(room, before.netnsPath, [endpoint])
   }
   releaseEndpoint(room, endpoint)
   forgetFlows(publicationsOf(before), [endpoint])

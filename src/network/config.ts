@@ -3,6 +3,8 @@
  * point fills it in; whatever it leaves out has dockerd's default.
  */
 
+import { pluginFolders, type PluginFolders } from './plugins/discovery.ts'
+
 export interface NetworkConfig {
   /** Namespaces are bound below `<execRoot>/netns`. */
   readonly execRoot: string
@@ -41,6 +43,7 @@ export interface NetworkConfig {
   /** The host's own file, read at every start of a container. */
   readonly hostResolvConf: string
   readonly hostHosts: string
+  readonly plugins: PluginFolders
 }
 
 export const defaultNetworkConfig: NetworkConfig = {
@@ -70,4 +73,5 @@ export const defaultNetworkConfig: NetworkConfig = {
   dnsOptions: [],
   hostResolvConf: '/etc/resolv.conf',
   hostHosts: '/etc/hosts',
+  plugins: pluginFolders,
 }

@@ -10,6 +10,7 @@ import { newId } from '../base/id.ts'
 import { Refusal } from '../base/refusal.ts'
 import type { KernelObject } from '../kernel/object.ts'
 import { sysctlKey } from '../kernel/sysctl.ts'
+import type { Addresses } from './drivers/driver.ts'
 import { driverNamed } from './drivers/drivers.ts'
 import { chooseGateways, type GatewayCandidate } from './gateway.ts'
 import { plainFacts, singleFacts } from './host.ts'
@@ -23,6 +24,7 @@ import { dnsNamesOf } from './zones.ts'
  * when it is refused.
  *
  * @param siblings endpoints that the sandbox has already
+ * @param leased addresses that somebody else has reserved for it
  */
 export function reserveEndpoint(
   room: Room,
@@ -30,6 +32,7 @@ export function reserveEndpoint(
   container: SandboxSpec,
   spec: EndpointSpec,
   siblings: readonly Endpoint[],
+  leased?: Addresses,
 ): Endpoint {
   const { network } = room.state.find(spec.network).record
   if (network.spec.configOnly) {
@@ -42,7 +45,7 @@ export function reserveEndpoint(
   const refusal = driver.validateEndpoint(network, spec, facts)
   if (refusal !== undefined) throw refusal
   const interfaceName = chooseInterface(driver.interfacePrefix(network), spec, siblings)
-  const addresses = takeAddresses(room, network, spec)
+  const addresses = leased ?? takeAddresses(room, network, spec)
   const gateways = driver.gatewaysOf(network, addresses)
   const endpoint: Endpoint = {
     id: newId(),
@@ -119,7 +122,7 @@ function takeAddresses(room: Room, network: Network, spec: EndpointSpec) {
 }
 
 /** The name asked for, else the prefix with the lowest free number. */
-function chooseInterface(
+export function chooseInterface(
   prefix: string,
   spec: EndpointSpec,
   siblings: readonly Endpoint[],

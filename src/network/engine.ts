@@ -14,6 +14,7 @@ import type { EndpointSpec, Network, NetworkSpec, Sandbox, SandboxSpec } from '.
 import { createNetwork, pruneNetworks, removeNetwork } from './network-verbs.ts'
 import type { Alongside, Networks } from './networks.ts'
 import { planAll } from './plan.ts'
+import { Plugins } from './plugins/plugins.ts'
 import { PortTable } from './ports.ts'
 import { collections, parseNetworkRecord, parseSandboxRecord } from './records.ts'
 import { reconcileAll, restoreAll, type StoredState } from './restore.ts'
@@ -29,6 +30,8 @@ export interface NetworkEngine extends Networks {
   specOf(request: NetworkRequest): NetworkSpec
   /** Usage of a network's subnets, for `Status` of inspect. */
   usage(networkId: string): ReturnType<Ipam['usage']>
+  /** Network plugins that were used since the start. */
+  plugins(): readonly string[]
   /** Resolves when the kernel has let go of every link that was deleted. */
   settled(): Promise<void>
 }
@@ -60,6 +63,7 @@ class Engine implements NetworkEngine {
       ports: new PortTable(),
       queue: new KeyedQueue(),
       departures: new Departures(),
+      plugins: new Plugins(config.plugins),
     }
     this.#stored = {
       networks: store.collection(collections.networks, parseNetworkRecord),
@@ -163,6 +167,10 @@ class Engine implements NetworkEngine {
 
   plan(): Promise<readonly string[]> {
     return planAll(this.#room)
+  }
+
+  plugins(): readonly string[] {
+    return this.#room.plugins.networkNames
   }
 
   settled(): Promise<void> {

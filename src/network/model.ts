@@ -50,6 +50,8 @@ export interface AllocatedPool {
   readonly gateway: string | null
   readonly ipRange?: string
   readonly auxiliary: Readonly<Record<string, string>>
+  /** Name that an IPAM plugin has for it; absent for pools of our own. */
+  readonly remoteId?: string
   /** What `network inspect` prints for it (only a wholly automatic pool shows its gateway). */
   readonly shown: IpamPoolSpec
 }
@@ -87,6 +89,21 @@ export interface Endpoint {
   readonly gateway4: string
   readonly gateway6: string
   readonly dnsNames: readonly string[]
+  /** What a network plugin said when it was joined; absent on networks of our own drivers. */
+  readonly remote?: RemoteLink
+}
+
+/** The link that a plugin made, and the routes that it wants through it. */
+export interface RemoteLink {
+  /** Its name in the daemon's namespace; '' = the endpoint has no link. */
+  readonly sourceName: string
+  readonly routes: readonly StaticRoute[]
+}
+
+export interface StaticRoute {
+  readonly destination: string
+  /** '' = on the link itself. */
+  readonly gateway: string
 }
 
 /** Container port range → host, as asked for (Docker's PortBindings, one entry each). */

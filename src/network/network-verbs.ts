@@ -11,15 +11,18 @@ import type { KernelObject } from '../kernel/object.ts'
 import { applySteps, undoSteps } from './apply.ts'
 import { ensureBridgeFilter } from './bridge-filter.ts'
 import { diffObjects, type Step } from './diff.ts'
-import { driverNamed } from './drivers/drivers.ts'
+import { driverNamed, isRemoteDriver } from './drivers/drivers.ts'
 import type { Driver, HostFacts } from './drivers/driver.ts'
+import { RemoteNetworks } from './drivers/remote.ts'
 import { anySubnet, familyOf } from './ipam/ipam.ts'
+import { hasRemoteIpam, RemoteIpam } from './ipam/remote.ts'
 import { findObjects, resolversOfHost, routedPrefixes, singleFacts } from './host.ts'
-import type { Network, NetworkSpec } from './model.ts'
+import type { AllocatedPool, Network, NetworkSpec } from './model.ts'
 import { inTurn, linksAmong, linksOfOthers } from './parent-links.ts'
 import { collections, type NetworkRecord } from './records.ts'
 import type { Room } from './room.ts'
 import { timestampNow } from './time.ts'
+import { UndoStack } from './undo.ts'
 import { isPredefined, validateNetwork } from './validate.ts'
 
 /** Creates a network of the user. */
@@ -28,11 +31,8 @@ export async function createNetwork(room: Room, asked: NetworkSpec): Promise<Net
   const id = newId()
   room.state.reserveName(asked.name, id)
   try {
-    const spec = withTemplate(room, asked)
+    const spec = await withPlugins(room, withTemplate(room, asked))
     const driver = driverNamed(spec.driver)
-    if (spec.ipam.driver !== 'default' && spec.ipam.driver !== 'null') {
-      throw new Refusal('notFound', `plugin "${spec.ipam.driver}" not found`)
-    }
     const network = await inTurn(room, spec.driver, () => makeNetwork(room, driver, id, spec))
     room.emit(networkEvent('create', network))
     return network
@@ -59,6 +59,14 @@ function withTemplate(room: Room, spec: NetworkSpec): NetworkSpec {
   return { ...spec, ...merged, scope: 'local' }
 }
 
+/** With the scope that its plugin says; refused when a plugin that it needs is not there. */
+async function withPlugins(room: Room, spec: NetworkSpec): Promise<NetworkSpec> {
+  const isRemote = isRemoteDriver(spec.driver)
+  const scope = isRemote ? await new RemoteNetworks(room.plugins).scopeOf(spec.driver) : spec.scope
+  if (hasRemoteIpam(spec)) await room.plugins.require(spec.ipam.driver, 'IpamDriver')
+  return { ...spec, scope }
+}
+
 /** Makes a network whole: pools, kernel objects, firewall, store. Used for predefined ones too. */
 export async function makeNetwork(
   room: Room,
@@ -73,21 +81,60 @@ export async function makeNetwork(
   }
   const created = timestampNow()
   const needsPools = driver.needsIpam && !spec.configOnly
-  const pools = needsPools ? allocatePools(room, driver, id, spec) : []
-  const network: Network = { id, created, spec, pools }
+  const undo = new UndoStack()
   try {
+    const gateways = driver.gatewayFamilies(spec)
+    const pools = !needsPools
+      ? []
+      : isRemoteDriver(spec.driver) || hasRemoteIpam(spec)
+        ? await poolsWithPlugins(room, driver, id, spec, undo)
+        : allocatePools(room, driver, id, spec, gateways)
+    undo.push(() => room.ipam.release(id))
+    const network: Network = { id, created, spec, pools }
     const refusal = driver.validatePools(network, host)
     if (refusal !== undefined) throw refusal
     await ensureBridgeFilter(room, network)
+    if (isRemoteDriver(spec.driver)) {
+      const remote = new RemoteNetworks(room.plugins)
+      await remote.createNetwork(network)
+      undo.push(() => remote.deleteNetwork(network))
+    }
     await program(room, driver, network, host)
     return network
   } catch (error) {
-    room.ipam.release(id)
+    await undo.run()
     throw error
   }
 }
 
-function allocatePools(room: Room, driver: Driver, id: string, spec: NetworkSpec) {
+/** Pools of a network whose links or addresses are a plugin's business. */
+async function poolsWithPlugins(
+  room: Room,
+  driver: Driver,
+  id: string,
+  spec: NetworkSpec,
+  undo: UndoStack,
+): Promise<readonly AllocatedPool[]> {
+  if (spec.ipam.driver === 'null' && isRemoteDriver(spec.driver)) return []
+  const gateways = driver.namedGatewaysOnly ? new Set<4 | 6>() : driver.gatewayFamilies(spec)
+  const skipped = isRemoteDriver(spec.driver)
+    ? await new RemoteNetworks(room.plugins).skippedGateways(spec.driver, spec.options)
+    : new Set<4 | 6>()
+  const reserved = new Set([...gateways].filter((family) => !skipped.has(family)))
+  if (!hasRemoteIpam(spec)) return allocatePools(room, driver, id, spec, reserved)
+  const ipam = new RemoteIpam(room.plugins)
+  const pools = await ipam.requestPools(spec, reserved)
+  undo.push(() => ipam.releasePools(spec.ipam.driver, pools))
+  return pools
+}
+
+function allocatePools(
+  room: Room,
+  driver: Driver,
+  id: string,
+  spec: NetworkSpec,
+  gatewayFamilies: ReadonlySet<4 | 6>,
+): readonly AllocatedPool[] {
   const families: (4 | 6)[] = []
   if (spec.enableIpv4) families.push(4)
   if (spec.enableIpv6) families.push(6)
@@ -101,7 +148,6 @@ function allocatePools(room: Room, driver: Driver, id: string, spec: NetworkSpec
       busy.push(prefixOf(address, address.family === 4 ? 32 : 128))
     }
   }
-  const gatewayFamilies = driver.gatewayFamilies(spec)
   const { pools } = spec.ipam
   const { namedGatewaysOnly } = driver
   const gateways = { gatewayFamilies, namedGatewaysOnly }
@@ -216,8 +262,11 @@ async function takeDown(room: Room, record: NetworkRecord): Promise<void> {
   if (!spec.configOnly) {
     if (driver.bridgeIntent(network) !== undefined) await room.firewall.removeBridge(id)
     await removeObjects(room, driver, record)
+    if (isRemoteDriver(spec.driver)) await new RemoteNetworks(room.plugins).deleteNetwork(network)
   }
   await room.store.write([{ collection: collections.networks, id, document: null }])
+  if (!hasRemoteIpam(spec)) return
+  await new RemoteIpam(room.plugins).releasePools(spec.ipam.driver, network.pools)
 }
 
 async function removeObjects(room: Room, driver: Driver, record: NetworkRecord): Promise<void> {

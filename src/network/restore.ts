@@ -23,11 +23,13 @@ import { findObjects, hostFacts } from './host.ts'
 import { stateFirewall } from './links.ts'
 import type { Sandbox } from './model.ts'
 import { isRouted } from './network-verbs.ts'
+import { hasRemoteIpam, RemoteIpam } from './ipam/remote.ts'
 import { linksAmong } from './parent-links.ts'
 import { ensurePredefined } from './predefined.ts'
 import { carrierOf, portHolds, publicationsOf } from './publish.ts'
 import { collections, type NetworkRecord, type SandboxRecord } from './records.ts'
 import type { Room } from './room.ts'
+import { leavePlugins } from './remote-endpoints.ts'
 import { isPredefined } from './validate.ts'
 import { needsResolver, recordOf, setResolver, stateZone } from './zones.ts'
 
@@ -45,7 +47,8 @@ export async function restoreAll(
   if (room.config.ipForward) await room.forwarding.switchOn(4)
   await room.firewall.start()
   await restoreNetworks(room, stored.networks.all())
-  await restoreSandboxes(room, stored.sandboxes.all(), running)
+  const gone = await restoreSandboxes(room, stored.sandboxes.all(), running)
+  await resumePlugins(room, gone)
   await repair(room)
   await sweep(room)
   await Promise.all([stateKeeper(room), stateRules(room)])
@@ -60,7 +63,7 @@ async function restoreNetworks(room: Room, records: readonly NetworkRecord[]): P
       predefined.set(network.spec.name, record)
       continue
     }
-    if (network.pools.length > 0) room.ipam.restore(network)
+    if (network.pools.length > 0 && !hasRemoteIpam(network.spec)) room.ipam.restore(network)
     room.state.addNetwork(record)
   }
   await ensurePredefined(room, predefined)
@@ -79,13 +82,15 @@ async function restoreSandboxes(
   room: Room,
   records: readonly SandboxRecord[],
   running: ReadonlySet<string>,
-): Promise<void> {
+): Promise<readonly Sandbox[]> {
   const forgotten: Change[] = []
+  const gone: Sandbox[] = []
   for (const record of records) {
     const { sandbox } = record
     const { containerId } = sandbox.spec
     if (!running.has(containerId)) {
       forgotten.push({ collection: collections.sandboxes, id: containerId, document: null })
+      gone.push(sandbox)
       continue
     }
     for (const endpoint of sandbox.endpoints) {
@@ -100,6 +105,17 @@ async function restoreSandboxes(
     room.state.sandboxes.set(containerId, { record, ready: true })
   }
   if (forgotten.length > 0) await room.store.write(forgotten)
+  return gone
+}
+
+/** Plugins hear of containers that ended meanwhile, and of what is still in use. */
+async function resumePlugins(room: Room, gone: readonly Sandbox[]): Promise<void> {
+  const leaving = gone.map(({ netnsPath, endpoints }) => leavePlugins(room, netnsPath, endpoints))
+  await logFailures('cannot tell plugins what has gone', leaving)
+  const ipam = new RemoteIpam(room.plugins)
+  const known = room.state.list().filter(({ spec }) => hasRemoteIpam(spec))
+  const replays = known.map((network) => ipam.replay(network, room.state.endpointsOf(network.id)))
+  await logFailures('cannot tell IPAM plugins what is in use', replays)
 }
 
 /** Sandboxes that are complete and whose namespace exists: only those can be repaired. */

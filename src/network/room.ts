@@ -8,6 +8,7 @@ import type { NetworkConfig } from './config.ts'
 import type { Departures } from './departures.ts'
 import type { Forwarding } from './forwarding.ts'
 import type { Ipam } from './ipam/ipam.ts'
+import type { Plugins } from './plugins/plugins.ts'
 import type { PortTable } from './ports.ts'
 import type { State } from './state.ts'
 
@@ -27,4 +28,5 @@ export interface Room extends NetworkDependencies {
   readonly ports: PortTable
   readonly queue: KeyedQueue
   readonly departures: Departures
+  readonly plugins: Plugins
 }

@@ -17,7 +17,6 @@ import {
   needsAnnouncement,
   objectsOf,
   releaseEndpoint,
-  reserveEndpoint,
   sandboxSysctls,
 } from './endpoints.ts'
 import { resolvConfOf, writeFiles } from './files.ts'
@@ -36,6 +35,14 @@ import {
 import type { Alongside } from './networks.ts'
 import { collections, type SandboxRecord } from './records.ts'
 import type { Room } from './room.ts'
+import {
+  concernsPlugins,
+  hasPluginLinks,
+  joinPlugins,
+  leavePlugins,
+  moveExternal,
+  reserveAnyEndpoint,
+} from './remote-endpoints.ts'
 import { allOrFirstFailure, UndoStack } from './undo.ts'
 import { needsResolver, setNames, setResolver } from './zones.ts'
 
@@ -55,14 +62,16 @@ async function open(room: Room, spec: SandboxSpec, undo: UndoStack): Promise<San
   const id = newId()
   const folder = spec.mode.kind === 'host' ? 'default' : id.slice(0, 12)
   const netnsPath = join(room.config.execRoot, 'netns', folder)
-  const endpoints = reserveAll(room, id, spec, undo)
-  const draft: Sandbox = { id, spec, netnsPath, endpoints, ports: {} }
+  const reserved = await reserveAll(room, id, spec, undo)
+  const planned: Sandbox = { id, spec, netnsPath, endpoints: reserved, ports: {} }
   const parents = parentsOf(room, spec.containerId)
   room.state.sandboxes.set(spec.containerId, {
-    record: { sandbox: draft, resolvConfHash: '' },
+    record: { sandbox: planned, resolvConfHash: '' },
     ready: false,
   })
   undo.push(() => void room.state.sandboxes.delete(spec.containerId))
+  const draft = hasPluginLinks(room, planned) ? await joinStored(room, planned, undo) : planned
+  const { endpoints } = draft
   const sandbox = await publish(room, draft, undo)
   await makeKernelObjects(room, sandbox, undo)
   const internal = needsResolver(room, sandbox)
@@ -76,6 +85,7 @@ async function open(room: Room, spec: SandboxSpec, undo: UndoStack): Promise<San
     allowPorts(room, sandbox),
     saveSandbox(room, record),
   ])
+  await moveExternal(room, undefined, sandbox, undo)
   room.state.sandboxes.set(spec.containerId, { record, ready: true })
   forgetFlows(publicationsOf(sandbox), endpoints)
   await refreshParents(room, parents)
@@ -83,19 +93,26 @@ async function open(room: Room, spec: SandboxSpec, undo: UndoStack): Promise<San
   return sandbox
 }
 
-function reserveAll(
+async function reserveAll(
   room: Room,
   sandboxId: string,
   spec: SandboxSpec,
   undo: UndoStack,
-): readonly Endpoint[] {
+): Promise<readonly Endpoint[]> {
   const endpoints: Endpoint[] = []
   for (const wanted of wantedEndpoints(spec)) {
-    const endpoint = reserveEndpoint(room, sandboxId, spec, wanted, endpoints)
-    undo.push(() => releaseEndpoint(room, endpoint))
-    endpoints.push(endpoint)
+    endpoints.push(await reserveAnyEndpoint(room, sandboxId, spec, wanted, endpoints, undo))
   }
   return endpoints
+}
+
+/** Stored before plugins are asked: after a crash the next daemon tells them that it is gone. */
+async function joinStored(room: Room, planned: Sandbox, undo: UndoStack): Promise<Sandbox> {
+  const { containerId: id } = planned.spec
+  const forget = { collection: collections.sandboxes, id, document: null }
+  undo.push(() => room.store.write([forget]))
+  await saveSandbox(room, { sandbox: planned, resolvConfHash: '' })
+  return joinPlugins(room, planned, undo)
 }
 
 /** host and none are networks too; what cannot be mixed is refused in Docker's words. */
@@ -151,13 +168,16 @@ async function publish(room: Room, draft: Sandbox, undo: UndoStack): Promise<San
 async function makeKernelObjects(room: Room, sandbox: Sandbox, undo: UndoStack): Promise<void> {
   if (!hasOwnNetns(sandbox)) return
   await room.departures.gone(sandbox.endpoints.flatMap((endpoint) => departureKeys(room, endpoint)))
-  const steps = diffObjects(objectsOf(room, sandbox), [])
+  const { netnsPath: path } = sandbox
+  const there = hasPluginLinks(room, sandbox) ? [{ type: 'netns', path } as const] : []
+  const steps = diffObjects(objectsOf(room, sandbox), there)
   const settings = sandboxSysctls(sandbox)
   const [before, after] = [
     settings.filter(({ key }) => !concernsInterface(key)),
     settings.filter(({ key }) => concernsInterface(key)),
   ]
-  const [netns, inside]: [Step[], Step[]] = [steps.slice(0, 1), steps.slice(1)]
+  const isNetns = ({ object }: Step) => object.type === 'netns'
+  const [netns, inside] = [steps.filter(isNetns), steps.filter((step) => !isNetns(step))]
   await applySteps(netns)
   undo.push(() => undoSteps(netns))
   writeAll(sandbox, before)
@@ -233,6 +253,10 @@ export async function closeSandbox(room: Room, containerId: string): Promise<voi
   const parents = parentsOf(room, containerId)
   const publications = publicationsOf(sandbox)
   room.state.sandboxes.delete(containerId)
+  if (endpoints.some((endpoint) => concernsPlugins(room, endpoint))) {
+    await moveExternal(room, sandbox, undefined)
+    await leavePlugins(room, sandbox.netnsPath, endpoints)
+  }
   removeKernelObjects(room, sandbox)
   await withdraw(room, sandbox)
   room.ports.release(sandbox.id, publications)
@@ -283,7 +307,8 @@ function removeKernelObjects(room: Room, sandbox: Sandbox): void {
  * along only some time later.
  */
 function linksOf({ endpoints, netnsPath }: Sandbox): readonly DoomedLink[] {
-  return endpoints.flatMap(({ hostInterface, interfaceName }): readonly DoomedLink[] => {
+  return endpoints.flatMap(({ hostInterface, interfaceName, remote }): readonly DoomedLink[] => {
+    if (remote !== undefined) return []
     if (hostInterface !== '') return [{ ns: homeNetns(), name: hostInterface }]
     const ns = interfaceName === '' ? undefined : tryOpen(netnsPath)
     return ns === undefined ? [] : [{ ns, name: interfaceName }]

@@ -1,10 +1,10 @@
 /** The drivers by name. */
-import { Refusal } from '../../base/refusal.ts'
 import { bridgeDriver } from './bridge.ts'
 import type { Driver } from './driver.ts'
 import { ipvlanDriver } from './ipvlan.ts'
 import { macvlanDriver } from './macvlan.ts'
 import { hostDriver, nullDriver } from './null.ts'
+import { remoteDriver } from './remote.ts'
 
 const drivers: ReadonlyMap<string, Driver> = new Map(
   [bridgeDriver, hostDriver, ipvlanDriver, macvlanDriver, nullDriver].map((driver) => [
@@ -13,9 +13,14 @@ const drivers: ReadonlyMap<string, Driver> = new Map(
   ]),
 )
 
-/** The driver, or Docker's refusal for one that is not there. */
+/**
+ * The driver. Every name that is not one of our own stands for a plugin; whether that is there is
+ * found out when a network is made.
+ */
 export function driverNamed(name: string): Driver {
-  const driver = drivers.get(name)
-  if (driver === undefined) throw new Refusal('notFound', `plugin "${name}" not found`)
-  return driver
+  return drivers.get(name) ?? remoteDriver(name)
+}
+
+export function isRemoteDriver(name: string): boolean {
+  return !drivers.has(name)
 }
