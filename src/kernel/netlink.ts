@@ -8,7 +8,7 @@
 import { align, parseAttributes, textOf } from './attributes.ts'
 import { KernelError } from './error.ts'
 import { checked, closeFd, describeErrno, lastErrno, libcCalls, sendOnPool } from './ffi.ts'
-import { inNetns, type Netns } from './netns.ts'
+import { homeNetns, inNetns, type Netns } from './netns.ts'
 
 export const NETLINK_ROUTE = 0
 export const NETLINK_NETFILTER = 12
@@ -235,9 +235,24 @@ export function withNetlink<T>(ns: Netns, protocol: number, use: (socket: Netlin
   }
 }
 
-/** Opens a route socket in `ns` for one request or burst. */
+/** The route socket of the home namespace, kept open between uses; absent while in use. */
+let kept: NetlinkSocket | undefined
+
+/** Runs `use`, which is synchronous, with a route socket in `ns`: one request or burst. */
 export function withRoute<T>(ns: Netns, use: (socket: NetlinkSocket) => T): T {
-  return withNetlink(ns, NETLINK_ROUTE, use)
+  if (ns.inode !== homeNetns().inode) return withNetlink(ns, NETLINK_ROUTE, use)
+  const socket = kept ?? NetlinkSocket.open(ns, NETLINK_ROUTE)
+  kept = undefined
+  let clean = false
+  try {
+    const result = use(socket)
+    clean = kept === undefined
+    return result
+  } finally {
+    // After a failure answers may still be on their way: nobody shall take them for his own.
+    if (clean) kept = socket
+    else socket.close()
+  }
 }
 
 interface Part extends NetlinkReply {
