@@ -28,7 +28,8 @@ function startUpstream(): Promise<Socket> {
       ? [{ type: 'A' as const, name: question.name, ttl: 1, data: '192.0.2.1' }]
       : []
     const flags = known ? 0 : 3
-    socket.send(encode({ type: 'response', id, flags, questions, answers }), from.port, from.address)
+    const reply = encode({ type: 'response', id, flags, questions, answers })
+    socket.send(reply, from.port, from.address)
   })
   return new Promise((ready) => socket.bind(53, '0.0.0.0', () => ready(socket)))
 }
@@ -123,7 +124,7 @@ test('every holder of an alias comes first at times', async () => {
   assert.equal(await within('asker', `sh -c '${script}'`), '10.1.0.2\n10.1.0.3')
 })
 
-test('who asks upstream: the host for its own servers, the container for those of --dns', async () => {
+test('the host asks its own servers upstream, the container those of --dns', async () => {
   const gateway = '10.1.0.1'
   await start('own', '--network', 'aa', '--dns', gateway, '--dns-search', 'corp.test')
   const [address] = (await lab.ok('exec', 'own', 'hostname', '-i')).split(' ')
@@ -134,7 +135,7 @@ test('who asks upstream: the host for its own servers, the container for those o
   await lab.ok('rm', '-f', 'own')
 })
 
-test('a set ndots keeps single labels here, an internal network the host’s servers away', async () => {
+test('a set ndots keeps single labels, an internal network the host’s servers away', async () => {
   await start('dots', '--network', 'aa', '--dns-option', 'ndots:2')
   await start('inner', '--network', 'closed')
   asked.length = 0
@@ -169,12 +170,13 @@ test('a program in the container has port 53 for itself', async () => {
   assert.equal(await dig('asker', 'w1'), 'NOERROR 10.1.0.2')
 })
 
-test('what a user writes into hosts and resolv.conf survives a connect, not a restart', async () => {
+test('what a user writes into the files survives a connect, not a restart', async () => {
   await start('edited', '--network', 'aa')
   const edit = 'echo 1.2.3.4 mine >>/etc/hosts; echo "# mine" >>/etc/resolv.conf'
   await lab.ok('exec', 'edited', 'sh', '-c', edit)
   await lab.ok('network', 'connect', 'bb', 'edited')
-  assert.match(await file('edited', 'hosts'), /\n10\.1\.0\.\d\t\w{12}\n1\.2\.3\.4 mine\n10\.2\.0\.\d\t\w{12}$/)
+  const both = /\n10\.1\.0\.\d\t\w{12}\n1\.2\.3\.4 mine\n10\.2\.0\.\d\t\w{12}$/
+  assert.match(await file('edited', 'hosts'), both)
   assert.match(await file('edited', 'resolv.conf'), /# mine$/)
   await lab.ok('network', 'disconnect', 'bb', 'edited')
   assert.match(await file('edited', 'hosts'), /\n10\.1\.0\.\d\t\w{12}\n1\.2\.3\.4 mine$/)
@@ -208,7 +210,8 @@ options edns0 ndots:0
 # Overrides: []
 # Option ndots from: internal`],
   ['overrides', ['--network', 'aa', '-h', 'app', '--domainname', 'corp.test', '--dns', '192.0.2.53',
-    '--dns-search', '.', '--dns-option', 'ndots:3', '--add-host', 'x:1.2.3.4', '--add-host', 'y=::1'],
+    '--dns-search', '.', '--dns-option', 'ndots:3', '--add-host', 'x:1.2.3.4',
+    '--add-host', 'y=::1'],
   `${fixedHosts}\n1.2.3.4\tx\n::1\ty\n10.1.0.5\tapp.corp.test app`, `
 nameserver 127.0.0.11
 options ndots:3
@@ -257,23 +260,27 @@ test('hosts and resolv.conf are what Docker writes, letter by letter', async (t)
     })
   }
   const own = await lab.must('cat /etc/hosts')
-  assert.equal(await lab.ok('run', '--rm', '--network', 'host', 'busybox', 'cat', '/etc/hosts'), own)
+  const copy = await lab.ok('run', '--rm', '--network', 'host', 'busybox', 'cat', '/etc/hosts')
+  assert.equal(copy, own)
   const off = ['--sysctl', 'net.ipv6.conf.all.disable_ipv6=1']
   const hosts = await lab.ok('run', '--rm', '-h', 'app', ...off, 'busybox', 'cat', '/etc/hosts')
   assert.equal(hosts, '127.0.0.1\tlocalhost\n172.17.0.2\tapp')
 })
 
 test('legacy links: hosts lines and variables, which follow restart and rename', async () => {
-  const ports = [53, 80, 81, 82, 90, 91].flatMap((port) => ['--expose', `${port}${port === 53 ? '/udp' : ''}`])
+  const ports = ['53/udp', '80-82', '90', '91'].flatMap((port) => ['--expose', port])
   await start('child', '-e', 'HOME=/x', '-e', 'COLOUR=blue', ...ports)
   await start('parent', '--link', 'child:my-db', '--link', 'child')
   const short = await lab.ok('inspect', '-f', '{{slice .Id 0 12}}', 'child')
   const own = await lab.ok('inspect', '-f', '{{slice .Id 0 12}}', 'parent')
   const tail = async () => (await file('parent', 'hosts')).split('\n').slice(6).join('\n')
-  assert.equal(await tail(), `172.17.0.2\tmy-db ${short} child\n172.17.0.2\tchild ${short}\n172.17.0.3\t${own}`)
+  const lines = (address: string, names: readonly string[]) =>
+    [...names.map((each) => `${address}\t${each}`), `172.17.0.3\t${own}`].join('\n')
+  assert.equal(await tail(), lines('172.17.0.2', [`my-db ${short} child`, `child ${short}`]))
   const links = () => lab.ok('inspect', '-f', '{{json .HostConfig.Links}}', 'parent')
   assert.equal(await links(), '["/child:/parent/my-db","/child:/parent/child"]')
-  const env = (await lab.ok('exec', 'parent', 'env')).split('\n').filter((line) => line.startsWith('MY_DB'))
+  const all = (await lab.ok('exec', 'parent', 'env')).split('\n')
+  const env = all.filter((line) => line.startsWith('MY_DB'))
   const about = (port: number, protocol: string) => {
     const prefix = `MY_DB_PORT_${port}_${protocol.toUpperCase()}`
     return [`${prefix}=${protocol}://172.17.0.2:${port}`, `${prefix}_ADDR=172.17.0.2`,
@@ -290,8 +297,8 @@ test('legacy links: hosts lines and variables, which follow restart and rename',
   await start('squatter')
   await lab.ok('rename', 'child', 'offspring')
   await lab.ok('start', 'offspring')
-  const after = `172.17.0.4\tmy-db ${short} offspring\n172.17.0.4\tchild ${short} offspring\n172.17.0.3\t${own}`
-  assert.equal(await tail(), after)
+  const renamed = [`my-db ${short} offspring`, `child ${short} offspring`]
+  assert.equal(await tail(), lines('172.17.0.4', renamed))
   assert.equal(await links(), '["/offspring:/parent/my-db","/offspring:/parent/child"]')
   await lab.ok('rm', '--link', 'parent/child')
   assert.equal(await links(), '["/offspring:/parent/my-db"]')
@@ -307,7 +314,8 @@ test('links that cannot be: unknown, stopped, on another network', async () => {
   await lab.ok('create', '--name', 'still', 'busybox')
   await lab.ok('create', '--name', 'p1', '--link', 'still:x', 'busybox')
   await lab.ok('create', '--name', 'p2', '--link', 'w1:x', 'busybox')
-  assert.match((await lab.docker('start', 'p1')).err, /Cannot link to a non running container: \/still AS \/p1\/x/)
-  assert.match((await lab.docker('start', 'p2')).err, /container \w{64} not attached to default bridge network/)
+  const [stopped, elsewhere] = [await lab.docker('start', 'p1'), await lab.docker('start', 'p2')]
+  assert.match(stopped.err, /Cannot link to a non running container: \/still AS \/p1\/x/)
+  assert.match(elsewhere.err, /container \w{64} not attached to default bridge network/)
   await lab.ok('rm', 'still', 'p1', 'p2')
 })

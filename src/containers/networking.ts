@@ -5,7 +5,7 @@
 import { isIP } from 'node:net'
 import { Refusal, wrap } from '../base/refusal.ts'
 import type { EndpointSpec, PublicationSpec, SandboxSpec } from '../network/model.ts'
-import type { EndpointSettings } from './config.ts'
+import type { EndpointSettings, HostConfig } from './config.ts'
 import { endpointSettingsOf } from './config.ts'
 import { legacyLinks } from './links.ts'
 import { isUserNetwork, kindOf, modeKind, modeName } from './network-mode.ts'
@@ -65,6 +65,13 @@ export function networkName(context: Context, idOrName: string): string {
     if (error instanceof Refusal) return idOrName
     throw error
   }
+}
+
+/** A mode given by an id prefix is the whole id once the container has started, as with Docker. */
+export function settledMode(context: Context, hostConfig: HostConfig): HostConfig {
+  const { NetworkMode: mode } = hostConfig
+  if (!isUserNetwork(mode) || networkName(context, mode) === mode) return hostConfig
+  return { ...hostConfig, NetworkMode: context.networks.find(mode).id }
 }
 
 /** Everything that a start asks of the network room. */
