@@ -15,7 +15,7 @@ import { startHealth } from './healthcheck.ts'
 import { linkEnvironment } from './links.ts'
 import { makeBindSources } from './mount-points.ts'
 import { kindOf } from './network-mode.ts'
-import { donorOf, openNetwork } from './networking.ts'
+import { donorOf, openNetwork, settledMode } from './networking.ts'
 import { startFailure } from './process-error.ts'
 import { failedStartState, hasProcess, startedState } from './record.ts'
 import type { ContainerRecord } from './record.ts'
@@ -80,6 +80,7 @@ export async function startContainer(
       everStarted: true,
       manuallyStopped: false,
       ...(keepCounters ? {} : { restartCount: 0, failures: 0 }),
+      hostConfig: settledMode(context, container.record.hostConfig),
       networks: withNetworkIds(context, container.record),
     })
   } catch (error) {
