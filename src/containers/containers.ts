@@ -61,12 +61,13 @@ import { updateContainer } from './update.ts'
 export type { PathStat } from './archive.ts'
 
 /** Running containers stop together, but not more at once than the machine can end. */
-const stopsAtOnceMax = 32
+const stopsAtOnceMax = 256
 
 export class Containers {
   readonly context: Context
   readonly #closing = new AbortController()
   readonly #restoration: Restoration
+  #ending = false
 
   constructor(rooms: Rooms) {
     // Every running container and exec listens for the end.
@@ -74,6 +75,7 @@ export class Containers {
     this.context = {
       ...rooms,
       registry: new Registry(rooms.store, rooms.emit),
+      ending: () => this.#ending,
       closing: this.#closing.signal,
       afterExit: {
         restart: (container) => this.#restartByPolicy(container),
@@ -313,12 +315,15 @@ export class Containers {
 
   /** Stops every container, in its own manner; restart policies hold at the next start. */
   async stopAll(): Promise<void> {
-    const running = this.context.registry
-      .all()
-      .filter(({ record }) => isRunning(record.state.status))
-    const next = running[Symbol.iterator]()
+    this.#ending = true
+    const { registry } = this.context
+    const next = registry.all()[Symbol.iterator]()
     const worker = async () => {
-      for (const container of next) await this.#stopForShutdown(container)
+      for (const container of next) {
+        // A start that goes on is waited for.
+        await registry.queue.run(container.id, () => Promise.resolve())
+        if (isRunning(container.record.state.status)) await this.#stopForShutdown(container)
+      }
     }
     await Promise.all(Array.from({ length: stopsAtOnceMax }, worker))
   }

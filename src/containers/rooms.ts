@@ -75,6 +75,8 @@ export interface AfterExit {
 export interface Context extends Rooms {
   readonly registry: Registry
   readonly afterExit: AfterExit
+  /** True when all containers are being stopped: none may start any more. */
+  readonly ending: () => boolean
   /** Aborted when the daemon lets go: watchers end, containers go on. */
   readonly closing: AbortSignal
 }

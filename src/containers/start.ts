@@ -47,6 +47,7 @@ export async function startContainer(
   keepCounters = false,
 ): Promise<void> {
   const { live } = container
+  if (context.ending()) throw new Refusal('unavailable', 'the daemon is shutting down')
   clearTimeout(live.restartTimer)
   live.restartTimer = undefined
   live.stopping = 'no'

@@ -252,7 +252,10 @@ export class Lab {
       const [program = '', ...args] = this.#command(['--teardown'])
       spawnSync(program, args, { timeout: stopTimeoutMs })
     }
-    for (const line of spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' }).stdout.split('\n')) {
+    const { netns } = this.#options
+    const all = spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' }).stdout.split('\n')
+    // An engine in a namespace of its own has others beside it.
+    for (const line of netns === undefined ? all : [netns]) {
       const name = line.split(' ')[0] ?? ''
       if (name !== '') spawnSync('ip', ['netns', 'del', name])
     }
