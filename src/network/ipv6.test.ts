@@ -1,87 +1,24 @@
 import assert from 'node:assert/strict'
-import test, { type TestContext } from 'node:test'
-import type { NetworkConfig } from './config.ts'
-import { endpointSpec, networkSpec } from './fixture.ts'
-import { openLab, run, type Lab } from './lab.ts'
-import type { EndpointSpec, Network, NetworkSpec, Sandbox, SandboxSpec } from './model.ts'
-import { realRooms, serve, type BackendName } from '../../test/lab/real-rooms.ts'
-
-const lan = '/run/netns/lan'
-const hostAddress = '2001:db8:5::1'
-const lanAddress = '2001:db8:5::2'
-
-/** A host beside this one that routes what containers have by way of it. */
-function makeLan(): void {
-  for (const line of [
-    'ip netns add lan',
-    'ip link add cable type veth peer name eth0 netns lan',
-    `ip addr add ${hostAddress}/64 dev cable nodad`,
-    'ip addr add 198.51.100.1/24 dev cable',
-    'ip link set cable up',
-    'ip -n lan link set lo up',
-    `ip -n lan addr add ${lanAddress}/64 dev eth0 nodad`,
-    'ip -n lan addr add 198.51.100.2/24 dev eth0',
-    'ip -n lan link set eth0 up',
-    `ip -n lan route add fd00::/8 via ${hostAddress}`,
-    'ip -n lan route add 10.0.0.0/8 via 198.51.100.1',
-  ]) {
-    run(line)
-  }
-}
+import { execFileSync } from 'node:child_process'
+import test from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { serve } from '../../test/lab/real-rooms.ts'
+import {
+  hostAddress,
+  ipv6Of,
+  lan,
+  lanAddress,
+  makeLan,
+  pools,
+  published,
+  scene,
+  tried,
+} from '../../test/lab/scene.ts'
+import { endpointSpec } from './fixture.ts'
+import { run } from './lab.ts'
 
 test.before(makeLan)
-
-/** What a web server answers, '' when nothing comes. */
-function tried(host: string, netns = ''): string {
-  try {
-    return run(`curl -gs --connect-timeout 0.4 -m 2 http://${host}/`, netns).trim()
-  } catch {
-    return ''
-  }
-}
-
-const pools = (...subnets: readonly string[]) => {
-  return { driver: 'default', options: null, pools: subnets.map((subnet) => ({ subnet })) }
-}
-const port8080 = { hostPortFirst: 8080, hostPortLast: 8080, hostIp: '' }
-const published = { publications: [{ protocol: 'tcp', containerPort: 80, ...port8080 }] } as const
-const ipv6Of = (sandbox: Sandbox) => sandbox.endpoints[0]?.ipv6.split('/')[0] ?? ''
-
-interface Scene {
-  readonly lab: Lab
-  /** A container of this name. */
-  place(name: string, endpoint: EndpointSpec, part?: Partial<SandboxSpec>): Promise<Sandbox>
-  network(part: Partial<NetworkSpec>): Promise<Network>
-}
-
-/** An engine whose containers and networks end with the test. */
-async function scene(
-  t: TestContext,
-  backend: BackendName = 'iptables',
-  config: Partial<NetworkConfig> = {},
-): Promise<Scene> {
-  const lab = await openLab(config, realRooms(config.userlandProxy ?? true, backend))
-  const made: Sandbox[] = []
-  t.after(async () => {
-    for (const { spec } of made) await lab.engine.close(spec.containerId)
-    for (const { spec, id } of lab.engine.list()) {
-      if (!['bridge', 'host', 'none'].includes(spec.name)) await lab.engine.remove(id)
-    }
-    await lab.end()
-    run('ip link del docker0')
-    run('nft flush ruleset')
-  })
-  return {
-    lab,
-    network: (part) => lab.engine.create(networkSpec({ enableIpv6: true, ...part })),
-    place: async (name, endpoint, part = {}) => {
-      const spec = lab.spec({ containerName: name, hostname: name, endpoints: [endpoint], ...part })
-      const sandbox = await lab.engine.open(spec)
-      made.push(sandbox)
-      return sandbox
-    },
-  }
-}
+test.after(() => run('ip netns del lan'))
 
 for (const backend of ['iptables', 'nftables'] as const) {
   for (const userlandProxy of [true, false]) {
@@ -116,7 +53,8 @@ test('an internal IPv6 network leads nowhere, its containers reach each other', 
   const { network, place } = await scene(t)
   const subnet = 'fd00:23::/64'
   await network({ name: 'in', internal: true, ipam: pools(subnet) })
-  const [web, other] = [await place('a', endpointSpec('in')), await place('b', endpointSpec('in'))]
+  const web = await place('web', endpointSpec('in'))
+  const other = await place('other', endpointSpec('in'))
   await serve(web, 'web')
   assert.equal(tried(`[${ipv6Of(web)}]`, other.netnsPath), 'web')
   assert.equal(tried(`[${ipv6Of(web)}]`, lan), '')
@@ -145,3 +83,88 @@ for (const backend of ['iptables', 'nftables'] as const) {
     assert.deepEqual(await lab.engine.plan(), [])
   })
 }
+
+test('router advertisements from containers change nothing unless their receiver wants', async (t) => {
+  const { network, place } = await scene(t)
+  const { id } = await network({ name: 'six' })
+  const rogue = await place('rogue', endpointSpec('six'))
+  const victim = await place('victim', endpointSpec('six'))
+  const key = 'com.docker.network.endpoint.sysctls'
+  const driverOpts = { [key]: 'net.ipv6.conf.IFNAME.accept_ra=1' }
+  const eager = await place('eager', endpointSpec('six', { driverOpts }))
+  const bridge = `br-${id.slice(0, 12)}`
+  const places = [[victim.netnsPath, 'eth0'], [eager.netnsPath, 'eth0'], ['', bridge]] as const
+  await settled(rogue.netnsPath)
+  for (const [netns, link] of places) {
+    const [target = ''] = /fe80:[0-9a-f:]+/.exec(run(`ip -6 address show dev ${link}`, netns)) ?? []
+    const to = `IP6-SENDTO:[${target}%eth0]:58,ipv6-unicast-hops=255`
+    const send = [`--net=${rogue.netnsPath}`, 'socat', '-u', '-', to]
+    execFileSync('nsenter', send, { input: routerAdvertisement })
+  }
+  const state = (netns: string) => run('ip -6 address', netns) + run('ip -6 route', netns)
+  for (let tries = 0; tries < 100 && !/bad:/.test(state(eager.netnsPath)); tries++) await sleep(20)
+  assert.match(state(eager.netnsPath), /2001:db8:bad:/, 'it was a good one')
+  assert.doesNotMatch(state(victim.netnsPath), /2001:db8:bad:|proto ra/)
+  assert.doesNotMatch(state(''), /2001:db8:bad:|proto ra/)
+})
+
+/** A link-local address may send once no other has been found on the link. */
+async function settled(netns: string): Promise<void> {
+  for (let tries = 0; tries < 200; tries++) {
+    const shown = run('ip -6 address show dev eth0', netns)
+    if (shown.includes('fe80:') && !shown.includes('tentative')) return
+    await sleep(20)
+  }
+}
+
+/** A router for half an hour; 2001:db8:bad::/64 is on the link and for addresses. */
+const routerAdvertisement = Buffer.concat([
+  Buffer.from([134, 0, 0, 0, 64, 0, 0x07, 0x08]),
+  Buffer.alloc(8),
+  Buffer.from([3, 4, 64, 0xc0, 0, 0, 0x0e, 0x10, 0, 0, 0x0e, 0x10, 0, 0, 0, 0]),
+  Buffer.from('20010db80bad00000000000000000000', 'hex'),
+])
+
+test('ports follow the gateway of each family', async (t) => {
+  const { lab, network, place } = await scene(t)
+  await network({ name: 'a4', enableIpv6: false })
+  const ipam = pools('fd00:24::/64')
+  await network({ name: 'b6', enableIpv4: false, ipam })
+  const web = await place('web', endpointSpec('a4'), published)
+  await serve(web, 'web')
+  const url = `[${hostAddress}]:8080`
+  assert.equal(tried(url, lan), 'web', 'by the relay')
+  assert.equal(run('ip -6 address show dev eth0', web.netnsPath), '', 'no IPv6 without a subnet')
+  const { containerId } = web.spec
+  await lab.engine.connect(containerId, endpointSpec('b6'))
+  assert.match(run('ip6tables-save -t nat'), /8080 -j DNAT --to-destination \[fd00:24::2\]:80/)
+  assert.equal(tried(url, lan), 'web', 'by translation')
+  assert.equal(tried('198.51.100.1:8080', lan), 'web')
+  assert.match(run('ip -6 route', web.netnsPath), /default via fd00:24::1 dev eth1/)
+  assert.match(run('ip -4 route', web.netnsPath), /default via 172\S+ dev eth0/)
+  assert.equal(run('ip -4 address show dev eth1', web.netnsPath), '')
+  await lab.engine.disconnect(containerId, 'b6', false)
+  assert.doesNotMatch(run('ip6tables-save -t nat'), /8080/)
+  assert.equal(tried(url, lan), 'web')
+  await lab.engine.settled()
+  assert.deepEqual(await lab.engine.plan(), [])
+})
+
+test('link-local addresses stand beside the link’s own, and only where there is IPv6', async (t) => {
+  const { network, place } = await scene(t)
+  await network({ name: 'six' })
+  await network({ name: 'four', enableIpv6: false })
+  const linkLocalIps = ['fe80::5:5', '169.254.5.5']
+  const one = await place('one', endpointSpec('six', { linkLocalIps }))
+  const shown = run('ip -o address show dev eth0', one.netnsPath)
+  for (const text of ['fe80::5:5/64', '169.254.5.5/16']) assert.ok(shown.includes(text), shown)
+  assert.match(shown, /inet6 fe80::[0-9a-f]+:[0-9a-f]+ff:fe/)
+  const with5 = (network: string, text: string) =>
+    place('no', endpointSpec(network, { linkLocalIps: [text] }))
+  await assert.rejects(with5('six', '10.0.0.5'), {
+    message: 'invalid link local IP address: 10.0.0.5',
+  })
+  await assert.rejects(with5('four', 'fe80::5'), {
+    message: 'link local address fe80::5: network four has no IPv6',
+  })
+})
