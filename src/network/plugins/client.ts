@@ -14,8 +14,11 @@ import { fieldsOf, textOf, type PluginAddress } from './discovery.ts'
 const accept = 'application/vnd.docker.plugins.v1.2+json'
 const answerTimeoutMs = 30_000
 const answerBytesMax = 1 << 20
-/** Pauses between tries while nobody listens: for what is made, and for what is taken down. */
-const patience = { patient: [100, 400, 1000, 2000, 3000], hasty: [100, 400] } as const
+/**
+ * Pauses between tries while nobody listens: for what is made, for what is taken down, and for
+ * what is taken down while others have just waited in vain.
+ */
+const patience = { patient: [100, 400, 1000, 2000], hasty: [100, 400], none: [] } as const
 export type Patience = keyof typeof patience
 
 /** The plugin has not answered: nobody knows what it has done. */

@@ -8,6 +8,9 @@ import { findPlugin, textOf, type PluginAddress, type PluginFolders } from './di
 
 export type PluginKind = 'NetworkDriver' | 'IpamDriver'
 
+/** So long after waiting for a plugin in vain, nobody else waits who only takes things down. */
+const silentForMs = 5_000
+
 interface Active {
   readonly address: PluginAddress
   readonly kinds: ReadonlySet<string>
@@ -16,6 +19,7 @@ interface Active {
 export class Plugins {
   readonly #folders: PluginFolders
   readonly #active = new Map<string, Promise<Active>>()
+  readonly #silentAtMs = new Map<string, number>()
   readonly #networkNames = new Set<string>()
 
   constructor(folders: PluginFolders) {
@@ -40,11 +44,18 @@ export class Plugins {
     body?: unknown,
     how: Patience = 'patient',
   ): Promise<Answer> {
-    const { address } = await this.#find(name, kind, how)
+    const silentMs = performance.now() - (this.#silentAtMs.get(name) ?? -Infinity)
+    const patience = how === 'hasty' && silentMs < silentForMs ? 'none' : how
     try {
-      return await callPlugin(address, `${kind}.${method}`, body, how)
+      const { address } = await this.#find(name, kind, patience)
+      const answer = await callPlugin(address, `${kind}.${method}`, body, patience)
+      this.#silentAtMs.delete(name)
+      return answer
     } catch (error) {
-      if (error instanceof PluginSilent) this.#active.delete(name)
+      if (error instanceof PluginSilent) {
+        this.#active.delete(name)
+        this.#silentAtMs.set(name, performance.now())
+      }
       throw error
     }
   }
