@@ -2,6 +2,8 @@
 import { Refusal } from '../base/refusal.ts'
 import { createShape, updateShape } from '../containers/config.ts'
 import type { Containers } from '../containers/containers.ts'
+import { parsePlatform } from '../containers/images/platform.ts'
+import { unknownFieldWarnings } from '../containers/no-effect.ts'
 import { isObject } from '../containers/shape.ts'
 import type { Decoder } from './decode.ts'
 import type { ApiRequest, Reply, Route } from './route.ts'
@@ -107,7 +109,13 @@ async function list(containers: Containers, { query, version }: ApiRequest): Pro
 type CreateBody = ReturnType<typeof createShape.decode>
 
 /** A body without any field of Config is refused in words of its own. */
-const createDecoder: Decoder<{ readonly request: CreateBody; readonly hasConfig: boolean }> = {
+interface Create {
+  readonly request: CreateBody
+  readonly hasConfig: boolean
+  readonly warnings: readonly string[]
+}
+
+const createDecoder: Decoder<Create> = {
   decode(value) {
     if (value === undefined) {
       throw new Refusal('invalid', 'invalid JSON: got EOF while reading request body')
@@ -115,7 +123,8 @@ const createDecoder: Decoder<{ readonly request: CreateBody; readonly hasConfig:
     const others = ['hostconfig', 'networkingconfig']
     const hasConfig =
       isObject(value) && Object.keys(value).some((key) => !others.includes(key.toLowerCase()))
-    return { request: createShape.decode(value, 'CreateRequest'), hasConfig }
+    const request = createShape.decode(value, 'CreateRequest')
+    return { request, hasConfig, warnings: unknownFieldWarnings(value) }
   },
 }
 
@@ -127,8 +136,9 @@ async function create(containers: Containers, request: ApiRequest): Promise<Repl
   const { id, warnings } = await containers.create(body.request, {
     name: request.query.get('name') ?? '',
     apiVersion: request.version,
+    platform: parsePlatform(request.query.get('platform') ?? ''),
   })
-  return { status: 201, json: { Id: id, Warnings: warnings } }
+  return { status: 201, json: { Id: id, Warnings: [...body.warnings, ...warnings] } }
 }
 
 /** A few bytes are what old clients send for nothing: `null` or an empty HostConfig. */

@@ -12,6 +12,8 @@ export interface CgroupLayout {
   readonly version: 1 | 2
   /** v1: controller → mount point. */
   readonly controllers: Readonly<Record<string, string>>
+  /** v2: the controllers of the only tree. */
+  readonly available: readonly string[]
   /** v2: mount point of the only tree. */
   readonly unified: string
   /** Mount points of all trees, hybrid's second one included. */
@@ -71,6 +73,7 @@ function probe(): CgroupLayout {
     return {
       version: 2,
       controllers: {},
+      available,
       unified,
       trees,
       swapLimit: available.includes('memory'),
@@ -85,6 +88,7 @@ function probe(): CgroupLayout {
   return {
     version: 1,
     controllers,
+    available: [],
     unified: '',
     trees,
     swapLimit: memory !== '' && existsSync(join(memory, 'memory.memsw.limit_in_bytes')),

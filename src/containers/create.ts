@@ -11,6 +11,9 @@ import type { CreateRequest, EndpointSettings, HostConfig } from './config.ts'
 import { endpointSettingsOf, hostConfigShape } from './config.ts'
 import { commandOf, logMaxBytes, mergeImageConfig, withDefaults, withHostname } from './defaults.ts'
 import { populateVolumes } from './copy-up.ts'
+import type { Image } from './images/images.ts'
+import type { Platform } from './images/documents.ts'
+import { platformName } from './images/platform.ts'
 import { mountPoints } from './mount-points.ts'
 import { checkName, inventName } from './names.ts'
 import { storedLinks } from './links.ts'
@@ -31,6 +34,8 @@ export interface CreateOptions {
   readonly name: string
   /** As a number that compares: 1.44 is 144. */
   readonly apiVersion: number
+  /** undefined: whatever the image is for. */
+  readonly platform: Platform | undefined
 }
 
 export interface Created {
@@ -62,6 +67,7 @@ export async function createContainer(
 
   if (request.Image === '') commandOf(request)
   const image = context.images.find(request.Image)
+  if (options.platform !== undefined) checkPlatform(request.Image, image, options.platform)
   const merged = mergeImageConfig(request, image.config)
   const id = newId()
   const donor = donorHostname(context, hostConfig)
@@ -108,6 +114,17 @@ export async function createContainer(
     throw error
   }
   return { id, warnings }
+}
+
+/** Clients answer 404 by pulling the image for the platform. */
+function checkPlatform(name: string, { document }: Image, wanted: Platform): void {
+  const { os, architecture } = document
+  if (os === wanted.os && architecture === wanted.architecture) return
+  throw new Refusal(
+    'notFound',
+    `image with reference ${name} was found but its platform (${os}/${architecture}) does not ` +
+      `match the specified platform (${platformName(wanted)})`,
+  )
 }
 
 /** EndpointsConfig by network; gates of old API versions. */

@@ -9,6 +9,7 @@ import { cgroupLayout } from './cgroups.ts'
 import type { HostConfig, UpdateRequest } from './config.ts'
 import { splitDevice } from './devices.ts'
 import type { OciResources } from './oci.ts'
+import { discardUnsupported } from './unsupported.ts'
 
 type Resources = Omit<UpdateRequest, 'RestartPolicy'>
 
@@ -18,11 +19,13 @@ const invalid = (sentence: string): Refusal => new Refusal('invalid', sentence)
 
 /** Refuses impossible limits; answers the corrected fields and the warnings. */
 export function checkResources<R extends Resources>(
-  given: R,
+  asked: R,
   update: boolean,
 ): { readonly resources: R; readonly warnings: readonly string[] } {
   const layout = cgroupLayout()
-  const warnings: string[] = []
+  const known = discardUnsupported(asked, layout)
+  const given = known.resources
+  const warnings = [...known.warnings]
   let resources = given
   const { Memory, MemorySwap, MemoryReservation, NanoCpus, PidsLimit } = given
   checkMemory(given, update)

@@ -12,7 +12,12 @@ export interface Shape<T> {
   decode(value: unknown, at: string): T
   /** The value as it is shown: fields marked `omitempty` are left out when zero. */
   show(value: T): unknown
+  /** Paths of what is set in a document that decodes, and that no field of the shape takes. */
+  strays?(value: unknown, at: string): readonly string[]
 }
+
+const straysIn = (shape: Shape<unknown>, value: unknown, at: string): readonly string[] =>
+  shape.strays?.(value, at) ?? []
 
 export type Of<S> = S extends Shape<infer T> ? T : never
 
@@ -66,6 +71,7 @@ export function nullable<T>(shape: Shape<T>): Shape<T | null> {
   return {
     decode: (value, at) => (nothing(value) ? null : shape.decode(value, at)),
     show: (value) => (value === null ? null : shape.show(value)),
+    strays: (value, at) => straysIn(shape, value, at),
   }
 }
 
@@ -78,6 +84,8 @@ export function list<T>(item: Shape<T>, type: string): Shape<readonly T[] | null
       return value.map((entry: unknown) => item.decode(entry, at))
     },
     show: (value) => (value === null ? null : value.map((entry) => item.show(entry))),
+    strays: (value, at) =>
+      Array.isArray(value) ? value.flatMap((entry: unknown) => straysIn(item, entry, at)) : [],
   }
 }
 
@@ -101,6 +109,10 @@ export function map<T>(item: Shape<T>, type: string): Shape<Readonly<Record<stri
       value === null
         ? null
         : Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, item.show(entry)])),
+    strays: (value, at) =>
+      isObject(value)
+        ? Object.entries(value).flatMap(([key, entry]) => straysIn(item, entry, `${at}.${key}`))
+        : [],
   }
 }
 
@@ -113,7 +125,7 @@ export const set: Shape<Readonly<Record<string, object>> | null> = map(
 )
 
 const isZero = (value: unknown): boolean =>
-  value === null ||
+  nothing(value) ||
   value === '' ||
   value === 0 ||
   value === false ||
@@ -157,6 +169,14 @@ export function object<F extends Fields>(
         if (!isLeftOut) shown[name] = shape.show(entry)
       }
       return shown
+    },
+    strays(value, at) {
+      return Object.entries(isObject(value) ? value : {}).flatMap(([key, entry]) => {
+        const path = at === '' ? key : `${at}.${key}`
+        const shape = fields[byLowerCase.get(key.toLowerCase()) ?? '']
+        if (shape !== undefined) return straysIn(shape, entry, path)
+        return isZero(entry) ? [] : [path]
+      })
     },
   }
 }

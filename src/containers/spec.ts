@@ -217,9 +217,15 @@ export function defaultCgroupns(privileged: boolean): 'private' | 'host' {
  * stays here, so that the runtime refuses it in its own words.
  */
 function specSysctls(inputs: SpecInputs): Readonly<Record<string, string>> {
-  const given = Object.entries(inputs.record.hostConfig.Sysctls ?? {})
+  const { config, hostConfig } = inputs.record
+  const given = Object.entries(hostConfig.Sysctls ?? {})
   const kept = given.filter(([key]) => !key.startsWith('net.') || inputs.netnsPath === '')
-  return Object.fromEntries(kept)
+  // The host's own domain name is not a container's to set.
+  const named = config.Domainname !== '' && hostConfig.UTSMode !== 'host'
+  return {
+    ...(named ? { 'kernel.domainname': config.Domainname } : {}),
+    ...Object.fromEntries(kept),
+  }
 }
 
 /** Refuses --init where no static init program is installed. */

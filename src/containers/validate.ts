@@ -9,6 +9,7 @@ import { parseRule } from './devices.ts'
 import { storedLinks } from './links.ts'
 import { checkMounts } from './mount-points.ts'
 import { modeKind } from './network-mode.ts'
+import { noEffectWarnings } from './no-effect.ts'
 import { endpointSpec, isExtraHost, parsePortKey } from './networking.ts'
 import type { Context } from './rooms.ts'
 import { securityOf } from './security.ts'
@@ -71,12 +72,16 @@ export function checkContainer(
     throw invalid(`invalid user namespace mode: ${hostConfig.UsernsMode}`)
   }
   if ((hostConfig.DeviceRequests ?? []).length > 0) {
-    throw invalid(
-      'could not select device driver "" with capabilities: ' +
-        JSON.stringify(hostConfig.DeviceRequests?.[0]?.Capabilities ?? []),
-    )
+    throw invalid(noDeviceDriver(hostConfig.DeviceRequests?.[0]))
   }
-  return warningsOf(hostConfig)
+  return noEffectWarnings(config, hostConfig)
+}
+
+/** Lists as Go prints them. */
+function noDeviceDriver(request: NonNullable<HostConfig['DeviceRequests']>[number] | undefined) {
+  const sets = (request?.Capabilities ?? []).map((set) => `[${(set ?? []).join(' ')}]`)
+  const driver = JSON.stringify(request?.Driver ?? '')
+  return `could not select device driver ${driver} with capabilities: [${sets.join(' ')}]`
 }
 
 function checkContainerMode(config: Config, hostConfig: HostConfig): void {
@@ -141,7 +146,7 @@ export function checkRestartPolicy(policy: RestartPolicy): void {
 }
 
 function checkModes(config: Config, hostConfig: HostConfig): void {
-  const { IpcMode, PidMode, UTSMode, CgroupnsMode, Isolation, StorageOpt } = hostConfig
+  const { IpcMode, PidMode, UTSMode, Cgroup, CgroupnsMode, Isolation, StorageOpt } = hostConfig
   if (UTSMode === 'host' && config.Hostname !== '') {
     throw invalid('conflicting options: hostname and the UTS mode')
   }
@@ -163,6 +168,7 @@ function checkModes(config: Config, hostConfig: HostConfig): void {
     throw invalid(`invalid PID mode: ${PidMode}`)
   }
   if (UTSMode !== '' && UTSMode !== 'host') throw invalid(`invalid UTS mode: ${UTSMode}`)
+  if (Cgroup !== '') throw invalid(`invalid cgroup mode: ${Cgroup}`)
   if (!['', 'private', 'host'].includes(CgroupnsMode)) {
     throw invalid(`invalid cgroup namespace mode: ${CgroupnsMode}`)
   }
@@ -180,13 +186,6 @@ function checkHealth({ Healthcheck: health }: Config): void {
   if (health.Retries < 0) throw invalid('Retries in Healthcheck cannot be negative')
 }
 
-function warningsOf(hostConfig: HostConfig): readonly string[] {
-  const warnings: string[] = []
-  if (hostConfig.NetworkMode === 'host' && Object.keys(hostConfig.PortBindings ?? {}).length > 0) {
-    warnings.push('Published ports are discarded when using host network mode')
-  }
-  return warnings
-}
 
 /** The endpoints of a new container, as far as their networks exist. */
 export function checkEndpoints(
