@@ -8,7 +8,7 @@ import type { EndpointSpec, PublicationSpec, SandboxSpec } from '../network/mode
 import type { EndpointSettings, HostConfig } from './config.ts'
 import { endpointSettingsOf } from './config.ts'
 import { legacyLinks } from './links.ts'
-import { isUserNetwork, kindOf, modeKind, modeName } from './network-mode.ts'
+import { isUserNetwork, kindOf, modeKind, modeName, type ModeKind } from './network-mode.ts'
 import { containerPaths } from './paths.ts'
 import { hasProcess } from './record.ts'
 import type { ContainerRecord } from './record.ts'
@@ -74,10 +74,19 @@ export function settledMode(context: Context, hostConfig: HostConfig): HostConfi
   return { ...hostConfig, NetworkMode: context.networks.find(mode).id }
 }
 
+/** Where the daemon has no default bridge (`--bridge none`), its containers have only lo. */
+function kindNow(context: Context, record: ContainerRecord): ModeKind {
+  const kind = kindOf(record)
+  const names = Object.keys(record.networks)
+  const wantsBridge = kind === 'networks' && names.length === 1 && names[0] === 'bridge'
+  if (!wantsBridge) return kind
+  return context.networks.list().some(({ spec }) => spec.name === 'bridge') ? kind : 'disabled'
+}
+
 /** Everything that a start asks of the network room. */
 export function sandboxSpec(context: Context, record: ContainerRecord): SandboxSpec {
   const { config, hostConfig } = record
-  const kind = kindOf(record)
+  const kind = kindNow(context, record)
   const mode: SandboxSpec['mode'] =
     kind === 'container'
       ? { kind, containerId: hostConfig.NetworkMode.slice('container:'.length) }

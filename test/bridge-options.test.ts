@@ -1,0 +1,216 @@
+/**
+ * The options of a bridge network, each with what the kernel shows of it: addresses, sysctls,
+ * rules, and the ports and routes of a container. What cannot be is refused when it is created.
+ */
+import assert from 'node:assert/strict'
+import test, { after, before } from 'node:test'
+import { Lab } from './lab/lab.ts'
+
+let lab: Lab
+
+before(async () => {
+  lab = await Lab.start(undefined)
+  await lab.neighbour('lan')
+})
+
+after(async () => {
+  await lab.expectNoLeaks()
+  await lab.stop()
+})
+
+const bridge = 'com.docker.network.bridge'
+
+interface Case {
+  readonly flags: readonly string[]
+  /** Rules that are there, BR for the bridge; a line with `!` in front is not there. */
+  readonly rules: readonly string[]
+  readonly address?: string
+  readonly ports?: string
+  readonly inside?: string
+}
+
+const plainPorts = '0.0.0.0:9000 :::9000 '
+const plainInside = 'default via 10.60.0.1 dev eth0 eth0 lo 1500'
+const protect = '-A PREROUTING -d 10.60.0.0/24 ! -i BR -m addrtype ! --dst-type LOCAL'
+const masquerade = '-A POSTROUTING -s 10.60.0.0/24 ! -o BR -j MASQUERADE'
+const translate =
+  '-A DOCKER ! -i BR -p tcp -m tcp --dport 9000 -j DNAT --to-destination 10.60.0.2:80'
+const accept = '-A DOCKER -d 10.60.0.2/32 ! -i BR -o BR -p tcp -m tcp --dport 80 -j ACCEPT'
+const refuse = '-A DOCKER ! -i BR -o BR -j DROP'
+
+const cases: readonly Case[] = [
+  { flags: [], rules: [`${protect} -j DROP`, masquerade, translate, accept, refuse] },
+  {
+    flags: ['-o', `${bridge}.inhibit_ipv4=true`], address: '',
+    rules: [`${protect} -j DROP`, masquerade, translate, accept],
+  },
+  {
+    flags: ['-o', `${bridge}.gateway_mode_ipv4=routed`], ports: '0.0.0.0: :::9000 ',
+    rules: [
+      accept, '-A DOCKER -o BR -p icmp -j ACCEPT', refuse,
+      '-A DOCKER-ISOLATION-STAGE-1 -o BR -j RETURN', `!${masquerade}`, `!${translate}`,
+      `!${protect} -j DROP`,
+    ],
+  },
+  {
+    flags: ['-o', `${bridge}.gateway_mode_ipv4=nat-unprotected`],
+    rules: [
+      '-A DOCKER ! -i BR -o BR -j ACCEPT', masquerade, translate, `!${accept}`, `!${refuse}`,
+      `!${protect} -j DROP`,
+    ],
+  },
+  {
+    flags: ['--internal', '-o', `${bridge}.gateway_mode_ipv4=isolated`],
+    address: '', ports: '', inside: 'eth0 lo 1500',
+    rules: ['-A DOCKER-FORWARD -i BR -o BR -j ACCEPT', `!${masquerade}`, `!${protect} -j DROP`],
+  },
+  {
+    flags: ['--internal', '-o', `${bridge}.enable_icc=false`], ports: '', inside: 'eth0 lo 1500',
+    rules: ['-A DOCKER-FORWARD -i BR -o BR -j DROP'],
+  },
+  {
+    flags: ['-o', `${bridge}.enable_icc=false`],
+    rules: [
+      '-A DOCKER-FORWARD -i BR -o BR -j DROP', '-A DOCKER-FORWARD -i BR ! -o BR -j ACCEPT',
+      masquerade, translate,
+    ],
+  },
+  {
+    flags: ['-o', `${bridge}.enable_ip_masquerade=false`],
+    rules: [translate, accept, `!${masquerade}`, '!-A DOCKER -i BR -j RETURN'],
+  },
+  {
+    flags: ['-o', `${bridge}.trusted_host_interfaces=lanlan:other`],
+    rules: [
+      '-A PREROUTING -d 10.60.0.0/24 -i lanlan -m comment --comment portolan -j ACCEPT',
+      `${protect} -j DROP`,
+    ],
+  },
+  {
+    flags: ['-o', 'com.docker.network.host_ipv4=198.51.100.1'],
+    rules: ['-A POSTROUTING -s 10.60.0.0/24 ! -o BR -j SNAT --to-source 198.51.100.1'],
+  },
+  {
+    flags: ['-o', 'com.docker.network.container_iface_prefix=foo',
+      '-o', 'com.docker.network.driver.mtu=1400'],
+    rules: [masquerade], inside: 'default via 10.60.0.1 dev foo0 foo0 lo 1400',
+  },
+  {
+    flags: ['-o', `${bridge}.host_binding_ipv4=198.51.100.1`], ports: '198.51.100.1:9000 ',
+    rules: [translate.replace('-A DOCKER ', '-A DOCKER -d 198.51.100.1/32 ')],
+  },
+]
+
+interface Found {
+  readonly rules: readonly string[]
+  readonly address: string
+  readonly ports: string
+  readonly inside: string
+}
+
+async function look(): Promise<Found> {
+  const id = await lab.ok('network', 'inspect', '-f', '{{slice .Id 0 12}}', 'subject')
+  const saved = (await lab.must('iptables-save')).replaceAll(`br-${id}`, 'BR')
+  const link = `/proc/sys/net/ipv6/conf/br-${id}`
+  assert.equal(await lab.must(`cat ${link}/accept_ra ${link}/disable_ipv6`), '0\n1')
+  assert.equal(await lab.must(`cat /proc/sys/net/ipv4/conf/br-${id}/route_localnet`), '0')
+  assert.equal(await lab.must(`cat /sys/class/net/br-${id}/brif/*/hairpin_mode`), '0')
+  const port = '{{range .NetworkSettings.Ports}}{{range .}}{{.HostIp}}:{{.HostPort}} {{end}}{{end}}'
+  const seen = 'ip route | grep default; ls /sys/class/net; cat /sys/class/net/[ef]*/mtu'
+  const inside = await lab.ok('exec', 'one', 'sh', '-c', `echo $(${seen})`)
+  return {
+    rules: saved.split('\n'),
+    address: await lab.must(`ip -4 -o addr show br-${id} | awk '{print $4}'`),
+    ports: await lab.ok('inspect', '-f', port, 'one'),
+    inside: inside.trim(),
+  }
+}
+
+for (const wanted of cases) {
+  const what = wanted.flags.filter((flag) => flag !== '-o').join(' ') || 'no option'
+  test(`a network with ${what}`, async () => {
+    await lab.ok('network', 'create', '--subnet', '10.60.0.0/24', ...wanted.flags, 'subject')
+    const run = ['run', '-d', '--name', 'one', '--network', 'subject', '-p', '9000:80']
+    await lab.ok(...run, 'busybox', 'sleep', '60')
+    const found = await look()
+    await lab.ok('rm', '-f', 'one')
+    await lab.ok('network', 'rm', 'subject')
+    for (const rule of wanted.rules) {
+      const absent = rule.startsWith('!')
+      const text = absent ? rule.slice(1) : rule
+      assert.equal(found.rules.includes(text), !absent, `${rule}\n${found.rules.join('\n')}`)
+    }
+    assert.equal(found.address, wanted.address ?? '10.60.0.1/24')
+    assert.equal(found.ports, wanted.ports ?? plainPorts)
+    assert.equal(found.inside, wanted.inside ?? plainInside)
+  })
+}
+
+/** Bodies of create, and the answers; `co` is a config-only network, `used` depends on it. */
+const refusals: readonly (readonly [body: object, answer: string])[] = [
+  [{ Options: { [`${bridge}.gateway_mode_ipv4`]: 'isolated' } },
+    "500 gateway mode 'isolated' can only be used for an internal network"],
+  [{ Options: { [`${bridge}.gateway_mode_ipv4`]: 'zz' } },
+    `400 failed to parse ${bridge}.gateway_mode_ipv4 value: zz (unknown gateway mode zz)`],
+  [{ Options: { [`${bridge}.host_binding_ipv4`]: 'zz' } },
+    `400 failed to parse ${bridge}.host_binding_ipv4 value: zz (nil ip)`],
+  [{ Options: { 'com.docker.network.driver.mtu': 'zz' } },
+    '400 failed to parse com.docker.network.driver.mtu value: zz ' +
+      '(strconv.Atoi: parsing "zz": invalid syntax)'],
+  [{ Options: { 'com.docker.network.enable_ipv6': 'zz' } },
+    '400 driver-opt "com.docker.network.enable_ipv6" is not a valid bool'],
+  [{ EnableIPv4: false }, '400 IPv4 or IPv6 must be enabled'],
+  [{ IPAM: { Config: [{ Subnet: '10.60.0.0/24' }, { Subnet: '10.61.0.0/24' }] } },
+    "403 bridge driver doesn't support multiple subnets"],
+  [{ IPAM: { Driver: 'null' } }, '400 ipv4 pool is empty'],
+  [{ IPAM: { Driver: 'nosuch' } }, '404 plugin "nosuch" not found'],
+  [{ IPAM: { Config: [{ Subnet: '10.3.0.0/24', AuxiliaryAddresses: { k: '10.3.0.1' },
+    Gateway: '10.3.0.1' }] } },
+  '500 failed to allocate secondary ip address (k:10.3.0.1): Address already in use'],
+  [{ Scope: 'swarm' }, '403 cannot create a swarm scoped network when swarm is not active'],
+  [{ Ingress: true }, '403 Ingress network can only be global scope network'],
+  [{ ConfigOnly: true, Internal: true },
+    '403 configuration network can only contain network specific fields. Network operator ' +
+      'fields like [ ingress | internal | attachable | scope ] are not supported.'],
+  [{ ConfigOnly: true, ConfigFrom: { Network: 'co' } },
+    '403 a configuration network cannot depend on another configuration network'],
+  [{ ConfigFrom: { Network: 'nope' } }, '404 configuration network "nope" does not exist'],
+  [{ ConfigFrom: { Network: 'bridge' } }, '404 configuration network "bridge" does not exist'],
+  [{ ConfigFrom: { Network: 'co' }, Labels: { a: 'b' } },
+    '403 user specified configurations are not supported if the network depends on a ' +
+      'configuration network'],
+  [{ ConfigFrom: { Network: 'co' }, Options: { a: 'b' } },
+    '403 network driver options are not supported if the network depends on a ' +
+      'configuration network'],
+  [{ ConfigFrom: { Network: 'co' } },
+    '403 invalid pool request: Pool overlaps with other one on this address space'],
+]
+
+test('networks that cannot be are refused in Docker’s words, and leave nothing', async (t) => {
+  await lab.ok('network', 'create', '--config-only', '--subnet', '10.62.0.0/24', 'co')
+  await lab.ok('network', 'create', '--config-from', 'co', 'used')
+  const state = 'ip -br link | cut -d" " -f1; iptables-save | grep ^-A'
+  const before = await lab.must(state)
+  for (const [body, answer] of refusals) {
+    await t.test(JSON.stringify(body), async () => {
+      const { status, json } = await lab.api('POST', '/networks/create', { Name: 'bad', ...body })
+      assert.deepEqual(json, { message: answer.slice(4) })
+      assert.equal(status, Number(answer.slice(0, 3)))
+    })
+  }
+  assert.equal(await lab.must(state), before)
+  const inUse = await lab.docker('network', 'rm', 'co')
+  assert.match(inUse.err, /error while removing network: configuration network "co" is in use/)
+  const onto = await lab.docker('run', '--rm', '--network', 'co', 'busybox', 'true')
+  assert.match(onto.err, /cannot create endpoint on configuration-only network/)
+  await lab.ok('network', 'rm', 'used')
+  await lab.ok('network', 'rm', 'co')
+})
+
+test('without a default bridge its containers have nothing but lo', async () => {
+  await lab.endDaemon()
+  await lab.startDaemon(['--bridge', 'none'])
+  assert.doesNotMatch(await lab.ok('network', 'ls'), / bridge /)
+  const seen = ['run', '--rm', '-p', '80:80', 'busybox', 'ls', '/sys/class/net']
+  assert.equal(await lab.ok(...seen), 'lo')
+})
