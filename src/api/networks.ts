@@ -23,7 +23,13 @@ export interface NetworkAttachments {
 }
 
 /** API versions from which on a request or answer changes. */
-const since = { containersOnlyInInspect: 128, enableIpv4: 148, status: 152, connectMac: 154 } as const
+const since = {
+  containersOnlyInInspect: 128,
+  enableIpv4: 148,
+  gwPriority: 148,
+  status: 152,
+  connectMac: 154,
+} as const
 
 export function networkRoutes(
   networks: NetworkEngine,
@@ -156,8 +162,11 @@ const connectDecoder = d.struct('ConnectRequest', {
 
 async function connect(containers: NetworkAttachments, request: ApiRequest): Promise<Reply> {
   const { Container, EndpointConfig } = await request.json(connectDecoder)
-  const mac = request.version >= since.connectMac ? EndpointConfig.MacAddress : ''
-  const settings: EndpointSettings = { ...EndpointConfig, MacAddress: mac }
+  const settings: EndpointSettings = {
+    ...EndpointConfig,
+    ...(request.version >= since.connectMac ? {} : { MacAddress: '' }),
+    ...(request.version >= since.gwPriority ? {} : { GwPriority: 0 }),
+  }
   const spec = endpointSpec(request.params['id'] ?? '', settings)
   await containers.connectNetwork(Container, spec, settings)
   return { status: 200 }

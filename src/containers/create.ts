@@ -11,6 +11,7 @@ import type { CreateRequest, EndpointSettings, HostConfig } from './config.ts'
 import { endpointSettingsOf, hostConfigShape } from './config.ts'
 import { commandOf, logMaxBytes, mergeImageConfig, withDefaults, withHostname } from './defaults.ts'
 import { populateVolumes } from './copy-up.ts'
+import { migrateSysctls } from './endpoint-sysctls.ts'
 import type { Image } from './images/images.ts'
 import type { Platform } from './images/documents.ts'
 import { platformName } from './images/platform.ts'
@@ -57,11 +58,13 @@ export async function createContainer(
   logMaxBytes(hostConfig.LogConfig.Config?.['max-size'])
   const mac = mergeMac(context, request.MacAddress, hostConfig, endpoints, options.apiVersion)
   warnings.push(...mac.warnings)
+  const moved = moveSysctls(context, hostConfig, mac.endpoints, options.apiVersion)
+  warnings.push(...moved.warnings)
   const networks = wantedNetworks(
     context,
     hostConfig.NetworkMode,
     request.NetworkDisabled,
-    mac.endpoints,
+    moved.endpoints,
   )
   checkEndpoints(context, networks)
 
@@ -96,7 +99,7 @@ export async function createContainer(
       ...command,
       imageId: image.id,
       config,
-      hostConfig: { ...hostConfig, Links: storedLinks(context, hostConfig) },
+      hostConfig: { ...hostConfig, Sysctls: moved.sysctls, Links: storedLinks(context, hostConfig) },
       networks,
       mounts,
       state: createdState,
@@ -140,11 +143,14 @@ function requestedEndpoints(
       `Container cannot be created with multiple network endpoints: ${names.sort().join(', ')}`,
     )
   }
-  if (apiVersion >= 144) return given
+  const older = {
+    ...(apiVersion < 144 ? { MacAddress: '' } : {}),
+    ...(apiVersion < 148 ? { GwPriority: 0 } : {}),
+  }
   return Object.fromEntries(
     Object.entries(given).map(([name, settings]) => [
       name,
-      settings === null ? null : { ...settings, MacAddress: '' },
+      settings === null ? null : { ...settings, ...older },
     ]),
   )
 }
@@ -187,10 +193,7 @@ function mergeMac(
 } {
   const links = isUserNetwork(hostConfig.NetworkMode) ? hostConfig.Links : null
   if (mac === '' && (links ?? []).length === 0) return { endpoints, warnings: [] }
-  const main = modeName(hostConfig.NetworkMode)
-  const own = networkName(context, main)
-  const key =
-    Object.keys(endpoints).find((name) => networkName(context, modeName(name)) === own) ?? main
+  const key = mainKey(context, hostConfig, endpoints)
   const settings = endpoints[key] ?? endpointSettingsOf({})
   if (mac !== '' && settings.MacAddress !== '' && settings.MacAddress !== mac) {
     throw new Refusal(
@@ -214,6 +217,35 @@ function mergeMac(
         ]
       : [],
   }
+}
+
+/** Under which of its names the main network is among the endpoints. */
+function mainKey(
+  context: Context,
+  hostConfig: HostConfig,
+  endpoints: Readonly<Record<string, unknown>>,
+): string {
+  const main = modeName(hostConfig.NetworkMode)
+  const own = networkName(context, main)
+  return Object.keys(endpoints).find((name) => networkName(context, modeName(name)) === own) ?? main
+}
+
+/** Settings of eth0 belong to the main network's endpoint, too. */
+function moveSysctls(
+  context: Context,
+  hostConfig: HostConfig,
+  endpoints: Readonly<Record<string, EndpointSettings | null>>,
+  apiVersion: number,
+) {
+  const { Sysctls: sysctls, NetworkMode } = hostConfig
+  const key = mainKey(context, hostConfig, endpoints)
+  const endpoint = endpoints[key] ?? endpointSettingsOf({})
+  const migrated =
+    modeKind(NetworkMode) === 'networks'
+      ? migrateSysctls(sysctls ?? {}, endpoint, apiVersion)
+      : undefined
+  if (migrated === undefined) return { sysctls, endpoints, warnings: [] }
+  return { ...migrated, endpoints: { ...endpoints, [key]: migrated.endpoint } }
 }
 
 function takeName(context: Context, given: string, id: string): string {
