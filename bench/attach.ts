@@ -17,8 +17,8 @@ import { Lab, dockerdPath, sleep } from '../test/lab/lab.ts'
 
 const rounds = 30
 const manyEndpoints = 300
-/** Enough that what happens by the clock, and ticks of 10 ms, do not decide. */
-const attaches = 100
+/** Enough that one comparison with the kernel, or a tick of 10 ms, does not decide. */
+const attaches = 300
 const settleMs = 3000
 const tickMs = 10 // USER_HZ is 100 on every Linux that Node runs on
 /** With many endpoints, over the first. */
