@@ -21,9 +21,7 @@ const configDecoder: Decoder<ReturnType<typeof configShape.decode>> = {
 
 async function commit(images: Images, containers: Containers, request: ApiRequest): Promise<Reply> {
   const { query } = request
-  const given = request.bodyless
-    ? configShape.decode(null, 'Config')
-    : await request.json(configDecoder)
+  const given = request.bodyless ? undefined : await request.json(configDecoder)
   const container = containers.find(query.get('container') ?? '')
   const { id, record } = container
   if (record.state.status === 'removing' || record.state.status === 'dead') {
@@ -34,7 +32,7 @@ async function commit(images: Images, containers: Containers, request: ApiReques
   }
   const repo = query.get('repo') ?? ''
   const name = repo === '' ? '' : canonicalName(referenceOf(repo, query.get('tag') ?? ''))
-  const shown = configShape.show(given)
+  const shown = configShape.show(given ?? record.config)
   const changed = applyChanges(isObject(shown) ? shown : {}, query.getAll('changes'))
   const merged = configShape.show(
     mergeImageConfig(configShape.decode(changed, 'Config'), configShape.show(record.config)),

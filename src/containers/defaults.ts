@@ -30,7 +30,6 @@ export function mergeImageConfig(given: Config, image: unknown): Config {
     Labels: { ...(base.Labels ?? {}), ...(given.Labels ?? {}) },
     StopSignal: given.StopSignal === '' ? base.StopSignal : given.StopSignal,
     Shell: given.Shell ?? base.Shell,
-    OnBuild: given.OnBuild ?? base.OnBuild,
   }
 }
 

@@ -33,12 +33,12 @@ const retryDelayMsMax = 1_000
 export function checkExecutable({ id, record }: Container): void {
   const { status } = record.state
   if (status === 'paused') {
-    throw new Refusal('conflict', `container ${id} is paused, unpause the container before exec`)
+    throw new Refusal('conflict', `Container ${id} is paused, unpause the container before exec`)
   }
   if (status === 'restarting') {
     throw new Refusal(
       'conflict',
-      `container ${id} is restarting, wait until the container is running`,
+      `Container ${id} is restarting, wait until the container is running`,
     )
   }
   if (!hasProcess(status)) throw new Refusal('conflict', `container ${id} is not running`)
@@ -197,6 +197,10 @@ export async function runProbe(
   limits: ProbeLimits,
 ): Promise<{ readonly exitCode: number; readonly output: string }> {
   const exec = newExec(container.id, command)
+  const execID = exec.id
+  const tell = (action: string, extra = {}) =>
+    context.registry.tell(container, action, { execID, ...extra })
+  tell(`exec_create: ${command.join(' ')}`)
   const chunks: Buffer[] = []
   let reading: Promise<void> = Promise.resolve()
   const collect = async () => {
@@ -214,7 +218,11 @@ export async function runProbe(
     })()
   }
   try {
+    tell(`exec_start: ${command.join(' ')}`)
     const running = await launchExec(context, container, exec, collect)
+    running.ended
+      .then(() => tell('exec_die', { exitCode: String(exec.exitCode ?? 0) }))
+      .catch(told)
     const timer = new AbortController()
     const late = sleep(limits.timeoutMs, true, { signal: timer.signal, ref: false }).catch(
       () => false,

@@ -14,6 +14,11 @@ import type { Context } from './rooms.ts'
 /** Clients that ask for the exit code do so at once; memory is not for ever. */
 const endedKeptMs = 300_000
 
+/** The program, a blank, and its arguments, if any: so do Docker's events write it. */
+function commandText({ command: [program = '', ...args] }: ExecSpec): string {
+  return `${program} ${args.join(' ')}`
+}
+
 /** The same keys have another name here than with attach, Docker's. */
 function checkEscapeKeys(keys: string): void {
   try {
@@ -40,7 +45,7 @@ export function createExec(context: Context, container: Container, spec: ExecSpe
   }
   forgetOldest(container)
   container.live.execs.set(exec.id, exec)
-  context.registry.tell(container, `exec_create: ${spec.command.join(' ')}`, { execID: exec.id })
+  context.registry.tell(container, `exec_create: ${commandText(spec)}`, { execID: exec.id })
   return exec.id
 }
 
@@ -68,9 +73,11 @@ export function findExec(context: Context, id: string): FoundExec {
 /** Refuses what cannot be started; before the connection is taken over. */
 export function checkExecStart({ exec, container }: FoundExec): void {
   if (exec.started && !exec.running) {
-    throw new Refusal('conflict', `exec ${exec.id} has already run`)
+    throw new Refusal('conflict', `exec command ${exec.id} has already run`)
   }
-  if (exec.running) throw new Refusal('conflict', `exec ${exec.id} is already running`)
+  if (exec.running) {
+    throw new Refusal('conflict', `exec command ${exec.id} is already running`)
+  }
   checkExecutable(container)
 }
 
@@ -97,7 +104,7 @@ export async function startExec(
       stderr: spec.attachStderr,
     })
   }
-  const command = spec.command.join(' ')
+  const command = commandText(spec)
   context.registry.tell(container, `exec_start: ${command}`, { execID: exec.id })
   let running
   try {

@@ -2,7 +2,7 @@
  * Legacy links of the default bridge: which container is meant, and the environment variables
  * that the linking one gets.
  */
-import { Refusal } from '../base/refusal.ts'
+import { Refusal, messageOf } from '../base/refusal.ts'
 import type { LegacyLink } from '../network/model.ts'
 import type { HostConfig } from './config.ts'
 import { isUserNetwork } from './network-mode.ts'
@@ -40,7 +40,7 @@ function findChild(context: Context, name: string): ContainerRecord {
   try {
     return context.registry.find(name).record
   } catch (error) {
-    const sentence = `could not get container for ${name}: No such container: ${name}`
+    const sentence = `could not get container for ${name}: ${messageOf(error)}`
     throw new Refusal('invalid', sentence, { cause: error })
   }
 }

@@ -9,6 +9,7 @@ import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 import { parsePortKey } from './networking.ts'
 import { epochMs, humanDuration } from './time.ts'
+import { truthFilter } from './truth-filter.ts'
 
 type Filters = ReadonlyMap<string, readonly string[]>
 
@@ -44,11 +45,7 @@ export async function listContainers(
   options: ListOptions,
 ): Promise<readonly object[]> {
   const passes = matcher(context, options.filters)
-  const shown =
-    options.all ||
-    options.limit > 0 ||
-    options.filters.has('status') ||
-    options.filters.has('exited')
+  const shown = options.all || options.limit > 0 || options.filters.has('status')
   const found = context.registry
     .all()
     .filter((container) => (shown || isRunning(container.record.state.status)) && passes(container))
@@ -148,6 +145,12 @@ export function matcher(context: Context, filters: Filters): (container: Contain
 
 type Test = (container: Container) => boolean
 
+/** No container here belongs to a task. */
+function tasksOnly(values: readonly string[]): Test {
+  const wanted = truthFilter('is-task', values) === true
+  return () => !wanted
+}
+
 function test(context: Context, name: string, values: readonly string[]): Test {
   const any =
     (passes: (value: string, container: Container) => boolean): Test =>
@@ -191,7 +194,7 @@ function test(context: Context, name: string, values: readonly string[]): Test {
     case 'health':
       return any((value, container) => healthStatus(container) === value)
     case 'is-task':
-      return () => !values.some((value) => /^(1|true)$/i.test(value))
+      return tasksOnly(values)
     default:
       return () => true
   }

@@ -194,11 +194,11 @@ export function pauseContainer(context: Context, container: Container): Promise<
   return context.registry.queue.run(container.id, async () => {
     const { status } = container.record.state
     if (status === 'paused')
-      throw new Refusal('conflict', `container ${container.id} is already paused`)
+      throw new Refusal('conflict', `Container ${container.id} is already paused`)
     if (status === 'restarting') {
       throw new Refusal(
         'conflict',
-        `container ${container.id} is restarting, wait until the container is running`,
+        `Container ${container.id} is restarting, wait until the container is running`,
       )
     }
     if (status !== 'running')
@@ -213,7 +213,7 @@ export function unpauseContainer(context: Context, container: Container): Promis
   return context.registry.queue.run(container.id, async () => {
     const { status } = container.record.state
     if (status !== 'paused')
-      throw new Refusal('conflict', `container ${container.id} is not paused`)
+      throw new Refusal('internal', `Container ${container.id} is not paused`)
     await context.containerd.tasks.resume({ containerId: container.id })
     await context.registry.save(container, { state: unpausedState(container.record.state) })
     context.registry.tell(container, 'unpause')

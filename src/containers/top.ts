@@ -40,7 +40,9 @@ export async function topContainer(
   } catch (error) {
     throw new Refusal('internal', `ps: ${complaintOf(error)}`, { cause: error })
   }
-  return parsePs(output, pids)
+  const view = parsePs(output, pids)
+  context.registry.tell(container, 'top')
+  return view
 }
 
 /** The first line that ps itself printed, else what kept it from running. */

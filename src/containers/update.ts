@@ -49,6 +49,7 @@ export function updateContainer(
         'Restart policy cannot be updated because AutoRemove is enabled for the container',
       )
     }
+    checkResources(request, true)
     const merged = merge(container.id, container.record.hostConfig, request)
     const { resources: hostConfig, warnings } = checkResources(merged, true)
     if (hasProcess(status)) await apply(context, container, hostConfig)

@@ -7,7 +7,8 @@ import { isObject } from '../shape.ts'
 import { parseDurationMs } from '../time.ts'
 
 type Config = Record<string, unknown>
-type Instruction = (config: Config, rest: string) => void
+/** @param done the instructions before it, in capitals */
+type Instruction = (config: Config, rest: string, done: ReadonlySet<string>) => void
 
 const nanosecondsPerMs = 1_000_000
 
@@ -15,10 +16,10 @@ const instructions: Readonly<Record<string, Instruction>> = {
   CMD: (config, rest) => {
     config['Cmd'] = command(rest)
   },
-  ENTRYPOINT: (config, rest) => {
+  ENTRYPOINT: (config, rest, done) => {
     config['Entrypoint'] = command(rest)
     // An entrypoint of its own makes the old image's command meaningless.
-    delete config['Cmd']
+    if (!done.has('CMD')) delete config['Cmd']
   },
   ENV: (config, rest) => {
     const pairs = keyValues(rest)
@@ -64,6 +65,7 @@ export function applyChanges(
   changes: readonly string[],
 ): Readonly<Record<string, unknown>> {
   const changed: Config = { ...config }
+  const done = new Set<string>()
   for (const line of changes.flatMap((change) => change.split('\n'))) {
     if (line.trim() === '') continue
     const [, word = '', rest = ''] = /^\s*(\S+)\s*([\s\S]*?)\s*$/.exec(line) ?? []
@@ -75,7 +77,8 @@ export function applyChanges(
     }
     if (rest === '')
       throw new Refusal('invalid', `${word.toUpperCase()} requires at least one argument`)
-    instruction(changed, rest)
+    instruction(changed, rest, done)
+    done.add(word.toUpperCase())
   }
   return changed
 }
