@@ -155,23 +155,28 @@ function requestedEndpoints(
   )
 }
 
-/** `container:NAME` becomes `container:<full id>` where the donor exists. */
+/**
+ * `container:NAME` becomes `container:<full id>`. Whose processes or memory are shared must be
+ * there; whose network is, only when this one starts.
+ */
 function resolveModes(context: Context, hostConfig: HostConfig): HostConfig {
-  const resolve = (mode: string): string => {
+  const resolve = (mode: string, mayBeAbsent: boolean): string => {
     if (!mode.startsWith('container:')) return mode
     try {
       return `container:${context.registry.find(mode.slice('container:'.length)).id}`
     } catch (error) {
-      if (error instanceof Refusal) return mode
-      throw error
+      if (!(error instanceof Refusal)) throw error
+      if (mayBeAbsent) return mode
+      // Not 404: to clients that would mean a missing image, and they would pull it.
+      throw new Refusal('invalid', error.message, { cause: error })
     }
   }
   const { NetworkMode, IpcMode, PidMode } = hostConfig
   return {
     ...hostConfig,
-    NetworkMode: resolve(NetworkMode),
-    IpcMode: resolve(IpcMode),
-    PidMode: resolve(PidMode),
+    NetworkMode: resolve(NetworkMode, true),
+    IpcMode: resolve(IpcMode, false),
+    PidMode: resolve(PidMode, false),
   }
 }
 

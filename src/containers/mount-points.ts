@@ -66,7 +66,9 @@ export function checkMounts(hostConfig: HostConfig): void {
   for (const text of hostConfig.Binds ?? []) parseBind(text)
   for (const spec of hostConfig.Mounts ?? []) checkMountSpec(spec)
   for (const [path, options] of Object.entries(hostConfig.Tmpfs ?? {})) {
-    if (!isAbsolute(path)) throw new Refusal('invalid', `invalid tmpfs path: ${path}`)
+    if (!isAbsolute(path)) {
+      throw new Refusal('invalid', `invalid mount path: '${path}' mount path must be absolute`)
+    }
     tmpfsOptions(options)
   }
 }
