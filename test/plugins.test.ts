@@ -110,6 +110,8 @@ test('a network and its addresses from a plugin', async (t) => {
     const shown = await lab.ok('inspect', '-f', '{{json .NetworkSettings.Networks.n1}}', 'anna')
     const mac = await lab.ok('exec', 'anna', 'cat', '/sys/class/net/eth0/address')
     assert.ok(shown.includes(mac) && shown.includes('"Gateway":"10.77.9.1"'), shown)
+    const how = await lab.run(join(root, 'portolan'), ['how', 'anna'])
+    assert.match(how.out, /addr(ess)? add 10\.77\.9\.\d+\/24/, how.err)
     assert.match((await lab.api('GET', '/info')).text, /"Network":\["bridge","fabric","host"/)
   })
 

@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer, type RequestListener } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
+import type { Server } from 'node:net'
+import { join } from 'node:path'
+import test, { type TestContext } from 'node:test'
+import { findPlugin, type PluginFolders } from './discovery.ts'
+import { Plugins } from './plugins.ts'
+
+function openFolders(): PluginFolders {
+  const base = mkdtempSync('/run/plugins-test-')
+  const folders = { sockets: join(base, 'sock'), specs: [join(base, 'etc'), join(base, 'usr')] }
+  for (const folder of [folders.sockets, ...folders.specs]) mkdirSync(folder)
+  return folders
+}
+
+/** A server that answers as told; its address: a path, or a port of 127.0.0.1. */
+async function serve(t: TestContext, server: Server, where: string | number): Promise<number> {
+  t.after(() => server.close())
+  const options = typeof where === 'string' ? { path: where } : { host: '127.0.0.1', port: where }
+  await new Promise<void>((done) => server.listen(options, done))
+  const address = server.address()
+  return typeof address === 'object' && address !== null ? address.port : 0
+}
+
+const plugin: RequestListener = (request, response) => {
+  assert.equal(request.headers.accept, 'application/vnd.docker.plugins.v1.2+json')
+  assert.equal(request.method, 'POST')
+  switch (request.url) {
+    case '/Plugin.Activate':
+      response.end('{"Implements":["NetworkDriver"]}')
+      return
+    case '/NetworkDriver.Say':
+      response.end('{"Scope":"local"}')
+      return
+    case '/NetworkDriver.Err':
+      response.end('{"Err":"no more cables"}')
+      return
+    case '/NetworkDriver.Old':
+      response.writeHead(500).end('plain words\n')
+      return
+    case '/NetworkDriver.Die':
+      request.socket.destroy()
+      return
+    default:
+      response.writeHead(404).end('404 page not found\n')
+  }
+}
+
+test('plugins are found by socket, in a folder of their own, by address and by JSON', async (t) => {
+  const folders = openFolders()
+  const [etc = '', usr = ''] = folders.specs
+  await serve(t, createServer(plugin), join(folders.sockets, 'one.sock'))
+  mkdirSync(join(folders.sockets, 'two'))
+  await serve(t, createServer(plugin), join(folders.sockets, 'two/two.sock'))
+  writeFileSync(join(etc, 'three.spec'), 'tcp://192.0.2.1:99\n')
+  writeFileSync(join(usr, 'four.json'), '{"Name":"four","Addr":"https://p:1","TLSConfig":{"CAFile":"/c"}}')
+  writeFileSync(join(folders.sockets, 'five.sock'), 'no socket')
+  writeFileSync(join(etc, 'six.spec'), 'nowhere')
+  const found = (name: string) => findPlugin(name, folders)
+  assert.equal(found('one')?.address, `unix://${folders.sockets}/one.sock`)
+  assert.equal(found('two')?.address, `unix://${folders.sockets}/two/two.sock`)
+  assert.equal(found('three')?.address, 'tcp://192.0.2.1:99')
+  const tls = { insecureSkipVerify: false, caFile: '/c', certFile: '', keyFile: '' }
+  assert.deepEqual(found('four'), { address: 'https://p:1', tls })
+  for (const name of ['five', 'seven', '../sock/one', 'two/two', '']) {
+    assert.equal(found(name), undefined, name)
+  }
+  assert.throws(() => found('six'), /no usable address "nowhere"/)
+})
+
+test('a plugin says what went wrong in its own words', async (t) => {
+  const folders = openFolders()
+  const plugins = new Plugins(folders)
+  await serve(t, createServer(plugin), join(folders.sockets, 'fabric.sock'))
+  const call = (method: string) => plugins.call('fabric', 'NetworkDriver', method)
+  assert.equal((await call('Say')).get('Scope'), 'local')
+  assert.deepEqual(plugins.networkNames, ['fabric'])
+  await assert.rejects(call('Err'), { message: 'remote: no more cables' })
+  await assert.rejects(call('Old'), { message: 'NetworkDriver.Old: plain words' })
+  await assert.rejects(call('None'), { kind: 'notFound' })
+  await assert.rejects(call('Die'), { name: 'PluginSilent' })
+  const wrong = /does not implement the requested driver: plugin="fabric".*"IpamDriver"/
+  await assert.rejects(plugins.require('fabric', 'IpamDriver'), wrong)
+  const missing = { kind: 'notFound', message: 'plugin "nosuch" not found' }
+  await assert.rejects(plugins.require('nosuch', 'NetworkDriver'), missing)
+})
+
+test('a plugin that listens somewhat later is waited for; one that never does is not, for long', async (t) => {
+  const folders = openFolders()
+  const [etc = ''] = folders.specs
+  const plugins = new Plugins(folders)
+  const server = createServer(plugin)
+  const port = await serve(t, server, 0)
+  await new Promise((done) => server.close(done))
+  writeFileSync(join(etc, 'late.spec'), `tcp://127.0.0.1:${port}`)
+  const waiting = plugins.require('late', 'NetworkDriver')
+  await serve(t, createServer(plugin), port)
+  await waiting
+  writeFileSync(join(etc, 'never.spec'), 'unix:///run/nobody.sock')
+  const hasty = plugins.call('never', 'NetworkDriver', 'Leave', {}, 'hasty')
+  await assert.rejects(hasty, /cannot reach the plugin at unix:\/\/\/run\/nobody\.sock/)
+})
+
+test('a plugin behind TLS is trusted by its certificate', async (t) => {
+  const folders = openFolders()
+  const [etc = ''] = folders.specs
+  const [key, cert] = [join(etc, 'key.pem'), join(etc, 'cert.pem')]
+  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost']
+  const made = ['-x509', '-nodes', '-newkey', 'rsa:2048', '-keyout', key, '-out', cert, '-days', '2']
+  execFileSync('openssl', ['req', ...made, ...subject], { stdio: 'pipe' })
+  const files = { key: readFileSync(key), cert: readFileSync(cert) }
+  const port = await serve(t, createTlsServer(files, plugin), 0)
+  const spec = (name: string, tls: unknown) =>
+    writeFileSync(join(etc, `${name}.json`), JSON.stringify({
+      Name: name, Addr: `https://localhost:${port}`, TLSConfig: tls,
+    }))
+  spec('known', { CAFile: cert })
+  spec('unknown', undefined)
+  const plugins = new Plugins(folders)
+  await plugins.require('known', 'NetworkDriver')
+  await assert.rejects(plugins.require('unknown', 'NetworkDriver'), /certificate/)
+})
