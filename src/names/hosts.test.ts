@@ -6,6 +6,7 @@ import {
   extraHostLines,
   hostsText,
   linkLines,
+  replaceLinks,
   removeHosts,
 } from './hosts.ts'
 
@@ -39,4 +40,15 @@ test('connecting and disconnecting leave what the user wrote', () => {
 
 test('host-gateway without a gateway is refused', () => {
   assert.throws(() => extraHostLines(['x:host-gateway'], []), /derive the IP value for host-gatew/)
+})
+
+test('the line of a linked child is replaced in its place, by alias and id, not by address', () => {
+  const line = (ip: string, name: string) => linkLines('db', '0123456789ab', name, [ip])
+  const before = hostsText([...line('172.17.0.2', 'c1'), { ip: '172.17.0.3', names: ['me'] }], false)
+  const after = replaceLinks(before, line('172.17.0.9', 'c2'))
+  assert.deepEqual(after.split('\n').slice(1), [
+    '172.17.0.9\tdb 0123456789ab c2', '172.17.0.3\tme', '',
+  ])
+  const added = replaceLinks(after, linkLines('other', '0123456789ab', 'c2', ['172.17.0.9']))
+  assert.equal(added, `${after}172.17.0.9\tother 0123456789ab c2\n`)
 })
