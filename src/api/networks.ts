@@ -1,10 +1,12 @@
 /** /networks: list, inspect, create, connect, disconnect, prune, remove. */
+import { log } from '../base/log.ts'
 import { Refusal } from '../base/refusal.ts'
 import { endpointSettingsOf, type EndpointSettings } from '../containers/config.ts'
 import { endpointSpec } from '../containers/networking.ts'
 import type { NetworkEngine } from '../network/engine.ts'
 import type { EndpointSpec, IpamPoolSpec, Network } from '../network/model.ts'
 import { parseGoBool } from '../network/problems.ts'
+import { unknownEndpointOptions, unknownNetworkOptions } from '../network/unknown-options.ts'
 import type { NetworkRequest } from '../network/validate.ts'
 import * as d from './decode.ts'
 import { listFilter, pruneFilter } from './network-filters.ts'
@@ -44,7 +46,7 @@ export function networkRoutes(
     {
       method: 'POST',
       pattern: '/networks/{id…}/connect',
-      handle: (request) => connect(containers, request),
+      handle: (request) => connect(networks, containers, request),
     },
     {
       method: 'POST',
@@ -116,7 +118,9 @@ async function create(networks: NetworkEngine, request: ApiRequest): Promise<Rep
   const body = await request.json(createDecoder)
   const spec = networks.specOf(networkRequest(body, request.version))
   const { id } = await networks.create(spec)
-  return { status: 201, json: { Id: id, Warning: '' } }
+  const warnings = unknownNetworkOptions(spec)
+  for (const warning of warnings) log.warn(warning, { network: spec.name })
+  return { status: 201, json: { Id: id, Warning: warnings.join('\n') } }
 }
 
 function networkRequest(
@@ -160,7 +164,11 @@ const connectDecoder = d.struct('ConnectRequest', {
   EndpointConfig: d.into(d.raw, (value) => endpointSettingsOf(value)),
 })
 
-async function connect(containers: NetworkAttachments, request: ApiRequest): Promise<Reply> {
+async function connect(
+  networks: NetworkEngine,
+  containers: NetworkAttachments,
+  request: ApiRequest,
+): Promise<Reply> {
   const { Container, EndpointConfig } = await request.json(connectDecoder)
   const settings: EndpointSettings = {
     ...EndpointConfig,
@@ -169,6 +177,10 @@ async function connect(containers: NetworkAttachments, request: ApiRequest): Pro
   }
   const spec = endpointSpec(request.params['id'] ?? '', settings)
   await containers.connectNetwork(Container, spec, settings)
+  // The answer has no place for warnings.
+  for (const warning of unknownEndpointOptions(spec, networks.find(spec.network).spec.driver)) {
+    log.warn(warning, { network: spec.network, container: Container })
+  }
   return { status: 200 }
 }
 

@@ -134,7 +134,13 @@ const mountShape = object(
         ['NoCopy', 'Labels', 'Subpath', 'DriverConfig'],
       ),
     ),
-    TmpfsOptions: nullable(object({ SizeBytes: int, Mode: int }, ['SizeBytes', 'Mode'])),
+    TmpfsOptions: nullable(
+      object({ SizeBytes: int, Mode: int, Options: list(strings, '[]string') }, [
+        'SizeBytes',
+        'Mode',
+        'Options',
+      ]),
+    ),
   },
   ['Source', 'Target', 'ReadOnly', 'Consistency', 'BindOptions', 'VolumeOptions', 'TmpfsOptions'],
 )

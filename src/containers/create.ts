@@ -66,7 +66,7 @@ export async function createContainer(
     request.NetworkDisabled,
     moved.endpoints,
   )
-  checkEndpoints(context, networks)
+  warnings.push(...checkEndpoints(context, networks))
 
   if (request.Image === '') commandOf(request)
   const image = context.images.find(request.Image)
@@ -89,7 +89,8 @@ export async function createContainer(
     undo.push(() => rmSync(paths.dir, { recursive: true, force: true }))
     await prepareSnapshot(context, id, image.topChainId)
     undo.push(() => removeSnapshot(context, id))
-    const mounts = await mountPoints(context, config, hostConfig, id)
+    const recursiveReadOnly = options.apiVersion >= 144
+    const mounts = await mountPoints(context, config, hostConfig, { id, recursiveReadOnly })
     undo.push(() => dropVolumes(context, mounts, id))
     for (const point of mounts) if (point.Type === 'volume') context.volumes.acquire(point.Name, id)
     const record: ContainerRecord = {

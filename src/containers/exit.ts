@@ -17,6 +17,7 @@ import { releaseRootfs } from './rootfs.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 import { forgetTask, releaseShm, removeFifos } from './task.ts'
+import { tellVolumes } from './volume-events.ts'
 import { epochMs, formatTime, now } from './time.ts'
 
 /** A grandchild may hold the pipe open for ever; its output after this is not waited for. */
@@ -86,6 +87,7 @@ export async function handleExit(
   stopHealth(container)
   const { restarting } = await settle(context, container, exit)
   const ranMs = Math.max(0, epochMs(exit.at) - epochMs(record.state.startedAt))
+  tellVolumes(context, container, 'unmount')
   if (live.stopping === 'stop') context.registry.tell(container, 'stop')
   context.registry.tell(container, 'die', {
     exitCode: String(exit.code),

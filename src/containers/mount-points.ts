@@ -4,7 +4,8 @@
  */
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, statSync } from 'node:fs'
-import { isAbsolute } from 'node:path'
+import { release } from 'node:os'
+import { isAbsolute, normalize } from 'node:path'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import type { Config, HostConfig, MountSpec } from './config.ts'
 import { cleanDestination, parseBind, propagations, tmpfsOptions } from './mount-options.ts'
@@ -32,7 +33,7 @@ export async function mountPoints(
   context: Context,
   config: Config,
   hostConfig: HostConfig,
-  id: string,
+  { id, recursiveReadOnly }: MountOwner,
 ): Promise<readonly MountPoint[]> {
   const points = new Map<string, MountPoint>()
   for (const point of volumesFrom(context, hostConfig)) points.set(point.Destination, point)
@@ -58,7 +59,30 @@ export async function mountPoints(
     if (points.has(destination) || tmpfs.has(destination)) continue
     points.set(destination, await anonymousPoint(context, destination, hostConfig.VolumeDriver, id))
   }
-  return [...points.values()]
+  const recursive = recursiveReadOnly && canBeRecursive()
+  return [...points.values()].map((point) =>
+    recursive && point.Type === 'bind' && !point.RW ? withRecursion(point) : point,
+  )
+}
+
+/** Whose mounts they are, and how its API version takes «read-only». */
+export interface MountOwner {
+  readonly id: string
+  /** With what is mounted below it, unless the mount says otherwise. */
+  readonly recursiveReadOnly: boolean
+}
+
+/** The kernel has mount_setattr. */
+function canBeRecursive(): boolean {
+  const [major = 0, minor = 0] = release().split('.').map(Number)
+  return major > 5 || (major === 5 && minor >= 12)
+}
+
+function withRecursion(point: MountPoint): MountPoint {
+  const options = point.options ?? []
+  const decided = options.some((option) => ['bind', 'rro', 'nonrecursive-ro'].includes(option))
+  const isPrivate = ['', 'rprivate'].includes(point.Propagation)
+  return decided || !isPrivate ? point : { ...point, options: [...options, 'rro'] }
 }
 
 /** All refusals that need nothing made; mounts are parsed again when they are collected. */
@@ -175,6 +199,43 @@ async function anonymousPoint(
 const badMount = (spec: MountSpec, why: string) =>
   new Refusal('invalid', `invalid mount config for type "${spec.Type}": ${why}`)
 
+function checkVolumeSpec(spec: MountSpec): void {
+  const subpath = spec.VolumeOptions?.Subpath ?? ''
+  if (spec.Source === '' && subpath !== '') {
+    throw badMount(spec, 'must not set Subpath when using anonymous volumes')
+  }
+  if (isAbsolute(subpath) || normalize(subpath).split('/')[0] === '..') {
+    throw badMount(spec, 'subpath must be a relative path within the volume')
+  }
+  if (spec.Source === '' && spec.ReadOnly) {
+    throw badMount(spec, 'must not set ReadOnly mode when using anonymous volumes')
+  }
+}
+
+/** Read-only for what is mounted below it, too, where the kernel can do that. */
+function checkReadOnly(spec: MountSpec): void {
+  const { ReadOnlyNonRecursive, ReadOnlyForceRecursive } = spec.BindOptions ?? {}
+  if (ReadOnlyNonRecursive !== true && ReadOnlyForceRecursive !== true) return
+  const option = ReadOnlyForceRecursive === true ? 'ForceRecursive' : 'NonRecursive'
+  if (!spec.ReadOnly) {
+    throw badMount(spec, `mount option ReadOnly${option} requires ReadOnly to be specified`)
+  }
+  if (ReadOnlyNonRecursive === true && ReadOnlyForceRecursive === true) {
+    throw badMount(
+      spec,
+      'mount options ReadOnlyNonRecursive and ReadOnlyForceRecursive exclude each other',
+    )
+  }
+  if (ReadOnlyForceRecursive === true && !['', 'rprivate'].includes(propagationOf(spec))) {
+    throw badMount(
+      spec,
+      'mount option ReadOnlyForceRecursive requires Propagation to be rprivate',
+    )
+  }
+}
+
+const propagationOf = (spec: MountSpec): string => spec.BindOptions?.Propagation ?? ''
+
 function checkMountSpec(spec: MountSpec): void {
   if (spec.Type === '') throw badMount(spec, 'mount type unknown: ""')
   if (!['bind', 'volume', 'tmpfs'].includes(spec.Type)) {
@@ -192,9 +253,8 @@ function checkMountSpec(spec: MountSpec): void {
     if (!isAbsolute(spec.Source)) {
       throw badMount(spec, `invalid mount path: '${spec.Source}' mount path must be absolute`)
     }
-    if (spec.VolumeOptions !== null)
-      throw badMount(spec, 'field VolumeOptions must not be specified')
-    const propagation = spec.BindOptions?.Propagation ?? ''
+    checkReadOnly(spec)
+    const propagation = propagationOf(spec)
     if (propagation !== '' && !propagations.has(propagation)) {
       throw badMount(spec, `invalid propagation mode: ${propagation}`)
     }
@@ -204,6 +264,17 @@ function checkMountSpec(spec: MountSpec): void {
   if (spec.Type !== 'bind' && spec.BindOptions !== null) {
     throw badMount(spec, 'field BindOptions must not be specified')
   }
+  if (spec.Type !== 'volume' && spec.VolumeOptions !== null) {
+    throw badMount(spec, 'field VolumeOptions must not be specified')
+  }
+  if (spec.Type !== 'tmpfs' && spec.TmpfsOptions !== null) {
+    throw badMount(spec, 'field TmpfsOptions must not be specified')
+  }
+  if (spec.Type === 'volume') checkVolumeSpec(spec)
+  if (spec.Type === 'tmpfs') tmpfsMountOptions(spec)
+  if (!['', 'default', 'consistent', 'cached', 'delegated'].includes(spec.Consistency)) {
+    throw badMount(spec, `invalid consistency: ${spec.Consistency}`)
+  }
 }
 
 async function mountPoint(context: Context, spec: MountSpec, id: string): Promise<MountPoint> {
@@ -211,16 +282,7 @@ async function mountPoint(context: Context, spec: MountSpec, id: string): Promis
   const Destination = cleanDestination(spec.Target)
   const common = { ...blank, Type: spec.Type, Destination, RW: !spec.ReadOnly }
   if (spec.Type === 'tmpfs') {
-    const { SizeBytes = 0, Mode = 0 } = spec.TmpfsOptions ?? {}
-    const options = [
-      'noexec',
-      'nosuid',
-      'nodev',
-      ...(SizeBytes > 0 ? [`size=${SizeBytes}`] : []),
-      ...(Mode > 0 ? [`mode=${Mode.toString(8)}`] : []),
-      ...(spec.ReadOnly ? ['ro'] : []),
-    ]
-    return { ...common, options }
+    return { ...common, options: tmpfsMountOptions(spec) }
   }
   if (spec.Type === 'bind') return bindMount(spec, common)
   const named = spec.Source !== ''
@@ -244,6 +306,17 @@ async function mountPoint(context: Context, spec: MountSpec, id: string): Promis
   }
 }
 
+function tmpfsMountOptions(spec: MountSpec): readonly string[] {
+  const { SizeBytes = 0, Mode = 0, Options = [] } = spec.TmpfsOptions ?? {}
+  const given = (Options ?? []).map((pair) => (pair ?? []).join('='))
+  return [
+    ...tmpfsOptions(given.join(',')),
+    ...(SizeBytes > 0 ? [`size=${SizeBytes}`] : []),
+    ...(Mode > 0 ? [`mode=${Mode.toString(8)}`] : []),
+    ...(spec.ReadOnly ? ['ro'] : []),
+  ]
+}
+
 function bindMount(spec: MountSpec, common: MountPoint): MountPoint {
   const options = spec.BindOptions
   const createSource = options?.CreateMountpoint === true
@@ -255,7 +328,11 @@ function bindMount(spec: MountSpec, common: MountPoint): MountPoint {
     ...common,
     Source: cleanDestination(spec.Source),
     Propagation: given === '' ? 'rprivate' : given,
-    options: options?.NonRecursive === true ? ['bind'] : [],
+    options: [
+      ...(options?.NonRecursive === true ? ['bind'] : []),
+      ...(options?.ReadOnlyForceRecursive === true ? ['rro'] : []),
+      ...(options?.ReadOnlyNonRecursive === true ? ['nonrecursive-ro'] : []),
+    ],
     createSource,
   }
 }

@@ -50,6 +50,8 @@ export interface MountInputs {
   readonly networkFilesDir: string
   /** docker-init on the host, '' without --init. */
   readonly initPath: string
+  /** Destination → what is mounted there instead of the whole volume. */
+  readonly subpaths: ReadonlyMap<string, string>
 }
 
 export const initInside = '/sbin/docker-init'
@@ -57,7 +59,10 @@ export const initInside = '/sbin/docker-init'
 /** In the order in which they are made: defaults, then the user's, parents before children. */
 export function ociMounts(inputs: MountInputs): readonly OciMount[] {
   const { hostConfig, mounts } = inputs.record
-  const user = [...mounts.map(userMount), ...temporary(hostConfig.Tmpfs ?? {})]
+  const user = [
+    ...mounts.map((point) => userMount(point, inputs.subpaths.get(point.Destination))),
+    ...temporary(hostConfig.Tmpfs ?? {}),
+  ]
   const taken = new Set(user.map((mount) => mount.destination))
   const defaults = [...kernelMounts, sharedMemory(inputs)]
     .filter((mount) => !taken.has(mount.destination))
@@ -128,17 +133,17 @@ function temporary(wanted: Readonly<Record<string, string>>): readonly OciMount[
   }))
 }
 
-function userMount(point: MountPoint): OciMount {
+function userMount(point: MountPoint, subpath: string | undefined): OciMount {
   const destination = point.Destination
   if (point.Type === 'tmpfs') {
     return { destination, type: 'tmpfs', source: 'tmpfs', options: [...(point.options ?? [])] }
   }
-  // A volume's subpath and a bind's own links are resolved now, outside the container.
-  const source = realpathSync(point.Source)
+  // A bind's own links are resolved now, outside the container.
+  const source = subpath ?? realpathSync(point.Source)
   const propagation = point.Propagation === '' ? 'rprivate' : point.Propagation
   const extra = point.options ?? []
   const recursion = extra.includes('bind') ? 'bind' : 'rbind'
-  const others = extra.filter((option) => option !== 'bind')
+  const others = extra.filter((option) => option !== 'bind' && option !== 'nonrecursive-ro')
   return {
     destination,
     type: 'bind',

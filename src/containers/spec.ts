@@ -27,6 +27,7 @@ export interface SpecInputs {
   readonly networkFilesDir: string
   readonly shmPath: string
   readonly initPath: string
+  readonly subpaths: ReadonlyMap<string, string>
   /** Variables of legacy links. */
   readonly linkEnv: readonly string[]
   /** Pids of the containers whose namespaces are joined; 0 = none. */

@@ -16,6 +16,7 @@ import { linkEnvironment } from './links.ts'
 import { makeBindSources } from './mount-points.ts'
 import { kindOf } from './network-mode.ts'
 import { donorOf, openNetwork, settledMode } from './networking.ts'
+import type { OpenedNetwork } from './networking.ts'
 import { startFailure } from './process-error.ts'
 import { failedStartState, hasProcess, startedState } from './record.ts'
 import type { ContainerRecord } from './record.ts'
@@ -24,6 +25,8 @@ import { holdRootfs, releaseRootfs } from './rootfs.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 import { initProgram, ociSpec } from './spec.ts'
+import { openSubpaths, type Subpaths } from './subpaths.ts'
+import { tellVolumes } from './volume-events.ts'
 import { createTask, forgetTask, makeFifos, releaseShm, removeFifos, stdioSpec } from './task.ts'
 
 /** Refuses a start that makes no sense now; run inside the queue. */
@@ -55,6 +58,7 @@ export async function startContainer(
   live.run++
   const undo: Undo[] = []
   let prefix = ''
+  let opened: Subpaths | undefined
   try {
     inheritHostname(context, container)
     makeBindSources(container.record.mounts)
@@ -63,7 +67,10 @@ export async function startContainer(
     undo.push(() => releaseShm(context, container.id))
     undo.push(() => context.networks.close(container.id))
     const network = await openNetwork(context, container)
-    const spec = buildSpec(context, container, { path: rootfs, mounts: new Map() }, network)
+    const subpaths = openSubpaths(container.record.mounts)
+    opened = subpaths
+    const root = { path: rootfs, mounts: new Map<string, string>() }
+    const spec = buildSpec(context, container, root, { ...network, subpaths: subpaths.sources })
     const fifos = makeFifos(context, container.record)
     undo.push(() => removeFifos(context, container.id))
     await context.keeper.openStdio(stdioSpec(context, container.record, fifos))
@@ -91,7 +98,10 @@ export async function startContainer(
       state: failedStartState(container.record.state, failure.code, failure.refusal.message),
     })
     throw failure.refusal
+  } finally {
+    opened?.close()
   }
+  tellVolumes(context, container, 'mount')
   context.registry.tell(container, 'start')
   startHealth(context, container)
 }
@@ -120,7 +130,7 @@ function buildSpec(
   context: Context,
   container: Container,
   root: Root,
-  network: { readonly netnsPath: string; readonly filesDir: string },
+  network: OpenedNetwork & { readonly subpaths: ReadonlyMap<string, string> },
 ): object {
   const { config } = context
   const { record } = container
@@ -132,6 +142,7 @@ function buildSpec(
     root,
     netnsPath: network.netnsPath,
     networkFilesDir: network.filesDir,
+    subpaths: network.subpaths,
     shmPath: ipc.path,
     initPath:
       wantsInit && record.hostConfig.PidMode !== 'host' ? initProgram(config.initPaths) : '',

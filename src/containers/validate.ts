@@ -3,6 +3,7 @@
  * nothing made, with Docker's sentences.
  */
 import { Refusal } from '../base/refusal.ts'
+import { unknownEndpointOptions } from '../network/unknown-options.ts'
 import { normalizeCapabilities } from './capabilities.ts'
 import type { Config, EndpointSettings, HostConfig, RestartPolicy } from './config.ts'
 import { parseRule } from './devices.ts'
@@ -187,14 +188,18 @@ function checkHealth({ Healthcheck: health }: Config): void {
 }
 
 
-/** The endpoints of a new container, as far as their networks exist. */
+/** The endpoints of a new container, as far as their networks exist. Answers warnings. */
 export function checkEndpoints(
   context: Context,
   networks: Readonly<Record<string, EndpointSettings>>,
-): void {
+): readonly string[] {
+  const drivers = new Map(context.networks.list().map(({ spec }) => [spec.name, spec.driver]))
+  const warnings: string[] = []
   for (const [name, settings] of Object.entries(networks)) {
     try {
-      context.networks.validateEndpoint(name, endpointSpec(name, settings))
+      const spec = endpointSpec(name, settings)
+      context.networks.validateEndpoint(name, spec)
+      warnings.push(...unknownEndpointOptions(spec, drivers.get(name) ?? ''))
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
       throw new Refusal(error.kind, `invalid config for network ${name}: ${error.message}`, {
@@ -202,4 +207,5 @@ export function checkEndpoints(
       })
     }
   }
+  return warnings
 }
