@@ -1,6 +1,6 @@
 /** Clients other than the newest stock command: an old one, and a library that speaks HTTP itself. */
 import assert from 'node:assert/strict'
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -126,51 +126,4 @@ test('dockerode: an attach that asks for no upgrade, and one command run whole',
   const [outcome] = await docker.run('busybox', ['echo', 'whole'], sink)
   assert.equal(outcome.StatusCode, 0)
   assert.match(String(sink.read()), /whole/)
-})
-
-const compose = existsSync('/usr/bin/docker-compose')
-
-test('docker-compose brings a project up and down', { skip: !compose }, async (t) => {
-  const lab = await Lab.start(t)
-  const file = join(lab.folder, 'docker-compose.yml')
-  writeFileSync(
-    file,
-    `
-version: "3"
-services:
-  web:
-    image: busybox
-    command: sh -c 'mkdir -p /www; echo composed > /www/index.html; exec httpd -f -p 80 -h /www'
-    ports: ["8081:80"]
-    networks: {front: {aliases: [site]}}
-    volumes: ["data:/data"]
-    stop_signal: KILL
-  client:
-    image: busybox
-    command: sleep 1d
-    depends_on: [web]
-    networks: [front]
-    stop_grace_period: 0s
-networks:
-  front: {ipam: {config: [{subnet: 10.99.0.0/24}]}}
-volumes:
-  data: {}
-`,
-  )
-  const run = async (...args: readonly string[]) => {
-    const ran = await lab.run('docker-compose', ['-p', 'proj', '-f', file, ...args])
-    assert.equal(ran.code, 0, `docker-compose ${args.join(' ')}: ${ran.err}`)
-    return ran.out
-  }
-  await run('up', '-d')
-  assert.match(await run('ps'), /proj_web_1.*Up.*0\.0\.0\.0:8081->80\/tcp/)
-  assert.equal(await run('exec', '-T', 'client', 'wget', '-qO-', 'http://site'), 'composed\n')
-  assert.match(
-    await lab.ok('inspect', '-f', '{{json .NetworkSettings.Networks}}', 'proj_web_1'),
-    /10\.99\.0\./,
-  )
-  await run('restart', '-t', '0', 'web')
-  await run('down', '-v', '-t', '0')
-  assert.equal(await lab.ok('volume', 'ls', '-q'), '')
-  await lab.expectNoLeaks()
 })

@@ -10,7 +10,7 @@ import type { ApiVersion } from './route.ts'
 const since = {
   emptyNames: 143,
   noVirtualSize: 144,
-  noContainerConfig: 145,
+  noContainer: 145,
   descriptor: 148,
 } as const
 
@@ -60,7 +60,7 @@ const configOf = ({ config }: Image) => configShape.decode(config, 'Image.Config
 export function imageInspect(image: Image, version: ApiVersion): object {
   const { document } = image
   const config = configShape.show(configOf(image))
-  const old = version < since.noContainerConfig
+  const old = version < since.noContainer
   return {
     Id: image.id,
     RepoTags: image.repoTags,
@@ -68,9 +68,9 @@ export function imageInspect(image: Image, version: ApiVersion): object {
     Parent: '',
     Comment: commentOf(document),
     Created: goTime(image.created),
-    ...(old
-      ? { Container: '', ContainerConfig: configShape.show(configShape.decode(null, '')) }
-      : {}),
+    ...(old ? { Container: '' } : {}),
+    // Gone since 1.45, but docker-compose 1.29 asks at the newest version and cannot do without.
+    ContainerConfig: configShape.show(configShape.decode(null, '')),
     DockerVersion: document.dockerVersion,
     Author: document.author,
     Config: config,

@@ -1,0 +1,218 @@
+/**
+ * Compose, as the machine or Debian has it: docker-compose 1.29 (Python, API 1.22 and up) and, where
+ * it can be had, version 2. One file with what people write into such files about networks.
+ */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'node:test'
+import { Lab, root, sleep } from './lab/lab.ts'
+
+const unpacked = join(root, '.cache/debian/usr')
+const modules = join(unpacked, 'lib/python3/dist-packages')
+const healthTimeoutMs = 20_000
+
+interface Compose {
+  readonly program: string
+  readonly args: readonly string[]
+  /** Between project, service and number in a container's name. */
+  readonly joint: '_' | '-'
+}
+
+/** The first of these commands that runs and is of this major version. */
+function composeOf(major: 1 | 2): Compose | undefined {
+  process.env['PYTHONPATH'] = modules
+  const plugins = ['/usr/libexec', '/usr/lib', '/usr/local/libexec', '/usr/local/lib', join(unpacked, 'libexec')]
+    .map((folder) => join(folder, 'docker/cli-plugins/docker-compose'))
+  const programs = ['/usr/local/bin/docker-compose', '/usr/bin/docker-compose', join(unpacked, 'bin/docker-compose'), ...plugins]
+  for (const program of programs.filter((path) => existsSync(path))) {
+    const { stdout } = spawnSync(program, ['version', '--short'], { encoding: 'utf8' })
+    if (new RegExp(`^v?${major === 1 ? '1' : '[2-9]'}\\.`).test(stdout)) {
+      return { program, args: major === 1 ? [] : ['--progress', 'quiet'], joint: major === 1 ? '_' : '-' }
+    }
+  }
+  return undefined
+}
+
+const file = `
+version: "2.4"
+services:
+  web:
+    image: busybox
+    command: sh -c 'mkdir -p /www; hostname >/www/index.html; exec httpd -f -p 80 -h /www'
+    ports: ["8081:80", "127.0.0.1:9000-9002:9000-9002", "5300:53/udp"]
+    expose: ["443"]
+    networks:
+      front: {aliases: [site, shop], ipv4_address: 10.99.0.80}
+      back: {aliases: [inner]}
+    hostname: served
+    volumes: ["data:/data", "./shared:/shared:ro"]
+    healthcheck: {test: "wget -qO- localhost", interval: 200ms, timeout: 5s, retries: 50}
+    stop_signal: KILL
+    restart: unless-stopped
+    labels: {tier: front}
+    sysctls: {net.core.somaxconn: 512}
+  client:
+    image: busybox
+    command: sleep 1d
+    depends_on: {web: {condition: service_healthy}}
+    networks: [front]
+    links: ["web:linked"]
+    extra_hosts: ["pinned:192.0.2.7"]
+    dns_search: [corp.example]
+    hostname: asker
+    stop_signal: KILL
+  vault:
+    image: busybox
+    command: sh -c 'echo locked; exec sleep 1d'
+    networks: {back: {}, closed: {priority: 10}}
+    stop_signal: KILL
+  worker:
+    image: busybox
+    command: sleep 1d
+    networks: [closed]
+    stop_signal: KILL
+  sidecar:
+    image: busybox
+    command: sleep 1d
+    network_mode: "service:web"
+    stop_signal: KILL
+  lonely:
+    image: busybox
+    command: sleep 1d
+    network_mode: none
+    stop_signal: KILL
+networks:
+  front:
+    driver: bridge
+    driver_opts: {com.docker.network.bridge.name: br-front, com.docker.network.driver.mtu: "1400"}
+    ipam: {config: [{subnet: 10.99.0.0/24, gateway: 10.99.0.254, ip_range: 10.99.0.128/25}]}
+    labels: {made: by-compose}
+  back: {enable_ipv6: true, ipam: {config: [{subnet: 10.98.0.0/24}, {subnet: "fd98::/64"}]}}
+  closed: {internal: true}
+volumes:
+  data: {}
+`
+
+/** The whole walk: up, look, scale, restart, run, change, down. */
+async function walk(lab: Lab, compose: Compose): Promise<void> {
+  const path = join(lab.folder, 'docker-compose.yml')
+  writeFileSync(path, file)
+  await lab.must(`mkdir -p ${lab.folder}/shared && echo given >${lab.folder}/shared/file`)
+  const may = (...args: readonly string[]) =>
+    lab.run(compose.program, [...compose.args, '-p', 'proj', '-f', path, ...args])
+  const run = async (...args: readonly string[]) => {
+    const ran = await may(...args)
+    assert.equal(ran.code, 0, `compose ${args.join(' ')}: ${ran.out}${ran.err}\n${lab.log().slice(-1500)}`)
+    return ran.out
+  }
+  const name = (service: string, number = 1) => ['proj', service, number].join(compose.joint)
+  // By the docker command, which starts faster.
+  const inside = async (service: string, line: string) =>
+    `${await lab.ok('exec', name(service), 'sh', '-c', line)}\n`
+  const format = (service: string, template: string) =>
+    lab.ok('inspect', '-f', template, name(service))
+
+  await run('up', '-d', '--scale', 'worker=2')
+  await assertNames(inside)
+  await assertNetworks(lab, format, inside)
+
+  // Published: one port, a range on loopback, UDP.
+  assert.match(await lab.must('wget -qO- http://127.0.0.1:8081'), /served/)
+  assert.match(await run('port', 'web', '80'), /0\.0\.0\.0:8081/)
+  assert.match(await run('port', 'web', '9002'), /127\.0\.0\.1:9002/)
+  assert.match(await run('port', '--protocol=udp', 'web', '53'), /0\.0\.0\.0:5300/)
+  assert.match(await run('ps'), new RegExp(`${name('web')}.*\\(healthy\\)`))
+  assert.match(await run('logs', 'vault'), /locked/)
+  assert.match(await inside('web', 'cat /shared/file; sysctl -n net.core.somaxconn'), /given\n512/)
+
+  // More of one service, and fewer.
+  await run('up', '-d', '--scale', 'worker=3', '--no-recreate')
+  const found = await inside('vault', 'nslookup worker')
+  assert.equal(found.match(/^Address: (?!127)/gm)?.length, 3, found)
+  await run('up', '-d', '--scale', 'worker=1', '--no-recreate')
+  assert.match(await inside('worker', `ping -c1 -W2 vault`), /1 packets received/)
+
+  // The static address outlives a restart; links and neighbours find it again.
+  await run('restart', '-t', '0', 'web')
+  await healthy(lab, name('web'))
+  assert.equal(await run('exec', '-T', 'client', 'wget', '-qO-', 'http://linked'), 'served\n')
+  await run('pause', 'client')
+  await run('unpause', 'client')
+  assert.match(await run('run', '--rm', '--no-deps', '-T', 'client', 'wget', '-qO-', 'http://site'), /served/)
+
+  // Nothing changed: nothing is made again; what changed is.
+  const before = await format('web', '{{.Id}}')
+  await run('up', '-d')
+  assert.equal(await format('web', '{{.Id}}'), before)
+  writeFileSync(path, file.replace('somaxconn: 512', 'somaxconn: 256'))
+  await run('up', '-d', '-t', '0')
+  assert.notEqual(await format('web', '{{.Id}}'), before)
+  assert.equal(await inside('web', 'sysctl -n net.core.somaxconn'), '256\n')
+
+  await run('stop', '-t', '0')
+  await run('start')
+  assert.match(await run('config', '--services'), /web/)
+  await run('down', '-v', '-t', '0')
+  assert.equal(await lab.ok('volume', 'ls', '-q'), '')
+  assert.equal(await lab.ok('network', 'ls', '-q', '--filter', 'type=custom'), '')
+  await lab.expectNoLeaks()
+}
+
+type Inside = (service: string, line: string) => Promise<string>
+
+/** Names: service, container, alias, link, extra host, and none of another network. */
+async function assertNames(inside: Inside): Promise<void> {
+  const served = await inside('client', 'for n in web site shop linked; do wget -qO- http://$n; done')
+  assert.equal(served.match(/served/g)?.length, 4, served)
+  assert.match(await inside('client', 'cat /etc/hosts; cat /etc/resolv.conf'), /192\.0\.2\.7\s+pinned[^]*search corp\.example/)
+  assert.equal(await inside('client', 'hostname'), 'asker\n')
+  assert.match(await inside('client', 'ping -c1 shop'), /PING shop \(10\.99\.0\.80/)
+  assert.equal(await inside('vault', 'wget -qO- http://inner'), 'served\n')
+  assert.match(await inside('vault', 'nslookup inner'), /10\.98\.0\.[^]*fd98::/)
+  assert.match(await inside('client', 'nslookup vault 2>&1; true'), /NXDOMAIN|can't resolve|can't find/)
+}
+
+/** Networks: options, addresses, who is cut off, whose namespace is shared. */
+async function assertNetworks(
+  lab: Lab,
+  format: (service: string, template: string) => Promise<string>,
+  inside: Inside,
+): Promise<void> {
+  const networks = await format('web', '{{range $n, $e := .NetworkSettings.Networks}}{{$n}} {{$e.IPAddress}} {{end}}')
+  assert.match(networks, /proj_back 10\.98\.0\.\d+ proj_front 10\.99\.0\.80/)
+  const client = await format('client', '{{(index .NetworkSettings.Networks "proj_front").IPAddress}}')
+  assert.ok(Number(client.split('.')[3]) >= 128, `${client} is of the ip_range`)
+  assert.match(await lab.must('ip link show br-front'), /mtu 1400/)
+  assert.match(await inside('client', 'ip route; ip link show eth0'), /default via 10\.99\.0\.254[^]*mtu 1400/)
+  assert.equal(await inside('worker', 'ip route | grep -c default; true'), '0\n')
+  assert.equal(await inside('sidecar', 'wget -qO- http://localhost'), await inside('web', 'cat /www/index.html'))
+  assert.equal(await inside('lonely', 'ls /sys/class/net'), 'lo\n')
+  assert.equal(await lab.ok('network', 'inspect', '-f', '{{.Internal}} {{len .Containers}}', 'proj_closed'), 'true 3')
+}
+
+async function healthy(lab: Lab, container: string): Promise<void> {
+  const deadline = Date.now() + healthTimeoutMs
+  while ((await lab.ok('inspect', '-f', '{{.State.Health.Status}}', container)) !== 'healthy') {
+    assert.ok(Date.now() < deadline, `${container} is healthy in time`)
+    await sleep(100)
+  }
+}
+
+const first = composeOf(1)
+const second = composeOf(2)
+const noFirst = first === undefined ? 'Debian has no docker-compose 1.29 here' : false
+const noSecond = second === undefined
+  ? 'docker compose 2 is neither on this machine nor in its package lists (Debian 12 has 1.29 alone)'
+  : false
+
+test('docker-compose 1.29: a project of networks, from up to down', { skip: noFirst }, async (t) => {
+  const lab = await Lab.start(t)
+  if (first !== undefined) await walk(lab, first)
+})
+
+test('docker compose 2: the same project', { skip: noSecond }, async (t) => {
+  const lab = await Lab.start(t)
+  if (second !== undefined) await walk(lab, second)
+})
