@@ -74,6 +74,8 @@ export class PoolAllocator {
   #sources: readonly PoolSource[]
   /** Per source: everything below is known to be taken, as long as nothing is released. */
   #hints: bigint[]
+  /** What else was in use when the hints were taken. */
+  #busyAtHints = ''
 
   constructor(sources: readonly PoolSource[] = defaultPoolSources) {
     this.#sources = sources
@@ -110,7 +112,8 @@ export class PoolAllocator {
     if (count > 1) this.#counts.set(keyOf(prefix), count - 1)
     else this.#counts.delete(keyOf(prefix))
     const start = firstFrom(list, prefix.base)
-    const index = list.findIndex((one, at) => at >= start && one.length === prefix.length)
+    let index = start
+    while (list[index]?.length !== prefix.length) index++
     list.splice(index, 1)
     for (const [at, { base }] of this.#sources.entries()) {
       const hint = this.#hints[at] ?? base.base
@@ -127,10 +130,12 @@ export class PoolAllocator {
    * @param size prefix length wanted, when not that of the source
    */
   reserveLowest(family: 4 | 6, busy: readonly Prefix[], size?: number): Prefix | undefined {
+    const blocks = disjoint(busy)
+    this.#checkHints(blocks)
     for (const [at, { base, size: ownSize }] of this.#sources.entries()) {
       const length = size ?? ownSize
       if (base.family !== family || length < base.length) continue
-      const found = this.#lowestIn(base, length, busy, at, size === undefined)
+      const found = this.#lowestIn(base, length, blocks[family], at, size === undefined)
       if (found === undefined) continue
       this.reserve(found)
       return found
@@ -138,29 +143,58 @@ export class PoolAllocator {
     return undefined
   }
 
+  /** Those of `busy` that lie where subnets are taken from. */
+  inTheWay(family: 4 | 6, busy: readonly Prefix[]): readonly Prefix[] {
+    const bases = this.#sources.map(({ base }) => base).filter((base) => base.family === family)
+    return disjoint(busy)[family].filter((one) => bases.some((base) => overlaps(one, base)))
+  }
+
+  /** What the host uses is skipped for good, until it uses something else. */
+  #checkHints(blocks: Blocks): void {
+    const key = [...blocks[4], ...blocks[6]].map(keyOf).join(' ')
+    if (key === this.#busyAtHints) return
+    this.#busyAtHints = key
+    this.#hints = this.#sources.map(({ base }) => base.base)
+  }
+
   #lowestIn(
     base: Prefix,
     length: number,
-    busy: readonly Prefix[],
+    blocks: readonly Prefix[],
     at: number,
     keepHint: boolean,
   ): Prefix | undefined {
-    const blocks = busy.filter((prefix) => overlaps(prefix, base))
     const step = sizeOf({ ...base, length })
     const align = (value: bigint) => ((value + step - 1n) / step) * step
     const start = align(this.#hints[at] ?? base.base)
     let candidate: Prefix = { family: base.family, length, base: start }
-    let onlyOurs = keepHint
     while (lastOf(candidate) <= lastOf(base)) {
-      const ours = this.collision(candidate)
-      const blocking = ours ?? blocks.find((prefix) => overlaps(prefix, candidate))
+      const blocking = this.collision(candidate) ?? blockOver(blocks, candidate)
       if (blocking === undefined) return candidate
-      onlyOurs &&= ours !== undefined
       candidate = { ...candidate, base: align(lastOf(blocking) + 1n) }
-      if (onlyOurs) this.#hints[at] = candidate.base
+      if (keepHint) this.#hints[at] = candidate.base
     }
     return undefined
   }
+}
+
+type Blocks = Readonly<Record<4 | 6, readonly Prefix[]>>
+
+/** The same addresses in blocks that do not overlap, sorted. */
+function disjoint(prefixes: readonly Prefix[]): Blocks {
+  const blocks: Record<4 | 6, Prefix[]> = { 4: [], 6: [] }
+  for (const prefix of prefixes.toSorted(compare)) {
+    const list = blocks[prefix.family]
+    const last = list.at(-1)
+    if (last === undefined || lastOf(last) < prefix.base) list.push(prefix)
+  }
+  return blocks
+}
+
+/** The first of disjoint blocks that `prefix` overlaps. */
+function blockOver(blocks: readonly Prefix[], prefix: Prefix): Prefix | undefined {
+  const at = firstFrom(blocks, prefix.base)
+  return [blocks[at - 1], blocks[at]].find((one) => one !== undefined && overlaps(one, prefix))
 }
 
 const keyOf = (prefix: Prefix): string => `${prefix.family}/${prefix.base}/${prefix.length}`

@@ -61,16 +61,24 @@ export function listRoutesOn(socket: NetlinkSocket): readonly Route[] {
   return dumpRoutes(socket, new Map(listLinksOn(socket).map(({ index, name }) => [index, name])))
 }
 
-/** Prefixes that are reached without a gateway; spares the look at the links. */
-export function listDirectPrefixes(ns: Netns): readonly string[] {
-  return withRoute(ns, (socket) => dumpRoutes(socket, new Map()))
-    .filter(({ gateway }) => gateway === '')
-    .map(({ destination }) => destination)
+/** Where routes lead, directly or by a gateway; spares the look at the links. */
+export function listDestinations(
+  ns: Netns,
+  family: 4 | 6,
+): readonly { readonly destination: string; readonly direct: boolean }[] {
+  const numbers = [family === 4 ? AF_INET : AF_INET6]
+  return withRoute(ns, (socket) => dumpRoutes(socket, new Map(), numbers)).map(
+    ({ destination, gateway }) => ({ destination, direct: gateway === '' }),
+  )
 }
 
-function dumpRoutes(socket: NetlinkSocket, names: ReadonlyMap<number, string>): readonly Route[] {
+function dumpRoutes(
+  socket: NetlinkSocket,
+  names: ReadonlyMap<number, string>,
+  families: readonly number[] = [AF_INET, AF_INET6],
+): readonly Route[] {
   const found: Route[] = []
-  for (const family of [AF_INET, AF_INET6]) {
+  for (const family of families) {
     const body = [routeHeader(family, 0, RT_TABLE_MAIN, 0, 0, 0)]
     for (const reply of socket.dump({ type: RTM_GETROUTE, body, attempted: 'list routes' })) {
       // A kernel without IPv6 answers a question for its routes with those of all families.

@@ -6,7 +6,7 @@ import { listAddresses } from '../kernel/address.ts'
 import { findLink, listLinks, supportsLinkKind, type Link } from '../kernel/link.ts'
 import { homeNetns, openNetns, type Netns } from '../kernel/netns.ts'
 import type { IpvlanObject, KernelObject, MacvlanObject } from '../kernel/object.ts'
-import { listDirectPrefixes, listRoutes } from '../kernel/route.ts'
+import { listDestinations, listRoutes } from '../kernel/route.ts'
 import { readSysctl } from '../kernel/sysctl.ts'
 import { parseResolvConf } from '../names/resolvconf.ts'
 import type { HostFacts } from './drivers/driver.ts'
@@ -44,11 +44,23 @@ export function kernelHasIpv6(): boolean {
   return ipv6
 }
 
-/** On-link prefixes of the host: automatic pools stay clear of them. */
-export function routedPrefixes(): readonly Prefix[] {
-  return listDirectPrefixes(homeNetns()).flatMap((destination) => {
-    const parsed = parsePrefix(destination)
-    return parsed === undefined || parsed.prefix.length === 0 ? [] : [parsed.prefix]
+/** Shorter ones by a gateway are ways to everywhere, as some VPNs set them. */
+const gatewayLengthMin: Readonly<Record<4 | 6, number>> = { 4: 8, 6: 16 }
+
+/**
+ * Where the host's routes lead, but for the default ones: automatic pools stay clear of it.
+ *
+ * @param isOurs says which destinations are subnets of our own networks
+ */
+export function routedPrefixes(
+  family: 4 | 6,
+  isOurs: (destination: string) => boolean,
+): readonly Prefix[] {
+  return listDestinations(homeNetns(), family).flatMap(({ destination, direct }) => {
+    if (isOurs(destination)) return []
+    const prefix = parsePrefix(destination)?.prefix
+    if (prefix === undefined || prefix.length === 0) return []
+    return direct || prefix.length >= gatewayLengthMin[family] ? [prefix] : []
   })
 }
 

@@ -14,10 +14,10 @@ import { diffObjects, type Step } from './diff.ts'
 import { driverNamed, isRemoteDriver } from './drivers/drivers.ts'
 import type { Driver, HostFacts } from './drivers/driver.ts'
 import { RemoteNetworks } from './drivers/remote.ts'
-import { anySubnet, familyOf } from './ipam/ipam.ts'
+import { familyOf } from './ipam/ipam.ts'
 import { hasRemoteIpam, RemoteIpam } from './ipam/remote.ts'
 import { findObjects, resolversOfHost, routedPrefixes, singleFacts } from './host.ts'
-import type { AllocatedPool, Network, NetworkSpec } from './model.ts'
+import type { AllocatedPool, IpamPoolSpec, Network, NetworkSpec } from './model.ts'
 import { inTurn, linksAmong, linksOfOthers } from './parent-links.ts'
 import { collections, type NetworkRecord } from './records.ts'
 import type { Room } from './room.ts'
@@ -139,11 +139,13 @@ function allocatePools(
   if (spec.enableIpv4) families.push(4)
   if (spec.enableIpv6) families.push(6)
   const busy: Prefix[] = []
-  const given = families.every((family) =>
-    spec.ipam.pools.some((pool) => familyOf(pool) === family && pool.subnet !== anySubnet[family]),
+  const automatic = families.filter(
+    (family) => !spec.ipam.pools.some((pool) => familyOf(pool) === family && isNamed(pool, family)),
   )
-  if (!given) {
-    busy.push(...routedPrefixes())
+  for (const family of automatic) {
+    busy.push(...routedPrefixes(family, (destination) => room.ipam.isSubnet(destination)))
+  }
+  if (automatic.length > 0) {
     for (const address of resolversOfHost(room.config.hostResolvConf)) {
       busy.push(prefixOf(address, address.family === 4 ? 32 : 128))
     }
@@ -152,6 +154,11 @@ function allocatePools(
   const { namedGatewaysOnly } = driver
   const gateways = { gatewayFamilies, namedGatewaysOnly }
   return room.ipam.allocate({ networkId: id, pools, families, ...gateways, busy })
+}
+
+/** Unlike `0.0.0.0/24`, which leaves the choice to the pools. */
+function isNamed({ subnet }: IpamPoolSpec, family: 4 | 6): boolean {
+  return !subnet.startsWith(family === 4 ? '0.0.0.0/' : '::/')
 }
 
 /** Kernel, firewall, store; what was done is undone when a later part fails. */

@@ -17,8 +17,10 @@ export const aliasPrefix = 'portolan:'
 
 /** The bridge of a network. */
 export function bridgeName(id: string, options: BridgeOptions): string {
-  return options.bridge === '' ? `br-${id.slice(0, 12)}` : options.bridge
+  return options.bridge === '' ? automaticName(id) : options.bridge
 }
+
+const automaticName = (id: string): string => `br-${id.slice(0, 12)}`
 
 export const bridgeDriver: Driver = {
   name: 'bridge',
@@ -68,7 +70,7 @@ function validate(id: string, spec: NetworkSpec, host: HostFacts): void {
     }
   }
   const bridge = bridgeName(id, options)
-  const other = bridgesOf(host).find((one) => one.bridge === bridge && one.network.id !== id)
+  const other = bridgesOf(host, bridge).find((one) => one.network.id !== id)
   if (other !== undefined) throw conflict(id, bridge, other, 'networks have same bridge name')
   const kind = host.links.get(bridge)?.kind
   if (kind !== undefined && kind !== 'bridge') {
@@ -80,6 +82,7 @@ function validate(id: string, spec: NetworkSpec, host: HostFacts): void {
 function validatePools(network: Network, host: HostFacts): void {
   const bridge = bridgeName(network.id, parseBridgeOptions(network.spec.options))
   for (const pool of network.pools) {
+    if (pool.ipRange === undefined) continue
     const subnet = parsePrefix(pool.subnet)?.prefix
     const other = bridgesOf(host).find(
       (one) =>
@@ -99,12 +102,17 @@ interface NamedBridge {
   readonly bridge: string
 }
 
-function bridgesOf(host: HostFacts): NamedBridge[] {
-  return host.networks
-    .filter(({ spec }) => spec.driver === 'bridge' && !spec.configOnly)
-    .map((network) => {
-      return { network, bridge: bridgeName(network.id, parseBridgeOptions(network.spec.options)) }
-    })
+/** Bridge networks, or only those with a bridge of this name. */
+function bridgesOf(host: HostFacts, name?: string): NamedBridge[] {
+  const found: NamedBridge[] = []
+  for (const network of host.networks) {
+    const { driver, configOnly, options } = network.spec
+    if (driver !== 'bridge' || configOnly) continue
+    const given = options[optionKeys.name] ?? ''
+    const bridge = given === '' ? automaticName(network.id) : given
+    if (name === undefined || bridge === name) found.push({ network, bridge })
+  }
+  return found
 }
 
 function conflict(id: string, bridge: string, other: NamedBridge, why: string): Refusal {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { defaultPoolSources } from '../../address/pools.ts'
+import { defaultPoolSources, parsePoolSources } from '../../address/pools.ts'
+import { overlaps, parsePrefix, type Prefix } from '../../address/prefix.ts'
 import { networkSpec } from '../fixture.ts'
 import type { AllocatedPool, IpamPoolSpec, Network } from '../model.ts'
 import { Ipam } from './ipam.ts'
@@ -13,6 +14,11 @@ const demand = (networkId: string, pools: readonly IpamPoolSpec[]) => ({
   namedGatewaysOnly: false,
   busy: [],
 })
+const prefixOf = (text: string): Prefix => {
+  const prefix = parsePrefix(text)?.prefix
+  assert.ok(prefix, text)
+  return prefix
+}
 const networkOf = (id: string, pools: readonly AllocatedPool[]): Network => {
   return { id, created: '', spec: networkSpec({ name: 'tiny' }), pools }
 }
@@ -75,4 +81,54 @@ test('a stored network gets its pools, gateway and addresses back', () => {
   assert.equal(after.takeAddress(network, 4), '172.17.0.3/16')
   assert.equal(after.allocate(demand('other', []))[0]?.subnet, '172.18.0.0/16')
   assert.equal(after.usage('id')[0]?.inUse, 5n)
+})
+
+test('4,000 networks have subnets apart from each other and from the host’s routes', () => {
+  const ipam = new Ipam(defaultPoolSources)
+  const busy = ['172.17.0.0/16', '192.168.16.0/20', '10.200.0.0/16'].map(prefixOf)
+  const subnets = new Set<string>()
+  for (let number = 0; number < 4000; number++) {
+    const [pool] = ipam.allocate({ ...demand(String(number), []), busy })
+    const subnet = pool?.subnet ?? ''
+    assert.ok(!busy.some((one) => overlaps(one, prefixOf(subnet))), subnet)
+    subnets.add(subnet)
+  }
+  assert.equal(subnets.size, 4000)
+  assert.ok(ipam.isSubnet('172.18.0.0/16') && !ipam.isSubnet('172.17.0.0/16'))
+  ipam.release('0')
+  assert.equal(ipam.allocate({ ...demand('again', []), busy })[0]?.subnet, '172.18.0.0/16')
+})
+
+test('routes that leave no room are named', () => {
+  const ipam = new Ipam(defaultPoolSources)
+  const busy = ['10.0.0.0/8', '172.16.0.0/12', '172.20.5.0/24', '192.168.0.0/16', '192.0.2.0/24']
+  const full = 'all predefined address pools have been fully subnetted'
+  assert.throws(() => ipam.allocate({ ...demand('a', []), busy: busy.map(prefixOf) }), {
+    message:
+      `${full}: routes or name servers of this host are in the way: ` +
+      '10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16',
+  })
+  const small = new Ipam(parsePoolSources([{ base: '10.0.0.0/24', size: 24 }]))
+  small.allocate(demand('a', []))
+  assert.throws(() => small.allocate(demand('b', [])), { message: full })
+})
+
+test('60,000 addresses of a /16, the last as quickly as the first', () => {
+  const ipam = new Ipam(defaultPoolSources)
+  const pools = ipam.allocate(demand('big', []))
+  const network = networkOf('big', pools)
+  assert.equal(ipam.takeAddress(network, 4, '172.17.100.7'), '172.17.100.7/16')
+  const given = new Set<string>()
+  const thousandMs: number[] = []
+  for (let thousand = 0; thousand < 60; thousand++) {
+    const start = performance.now()
+    for (let one = 0; one < 1000; one++) given.add(ipam.takeAddress(network, 4))
+    thousandMs.push(performance.now() - start)
+  }
+  assert.equal(given.size, 60_000)
+  assert.ok(!given.has('172.17.100.7/16') && !given.has('172.17.0.1/16'))
+  const middle = (from: number) => thousandMs.slice(from, from + 20).sort((a, b) => a - b)[10] ?? 0
+  assert.ok(middle(40) < middle(20) * 4 + 2, thousandMs.map(Math.round).join(' '))
+  ipam.releaseAddress('big', '172.17.55.5/16')
+  assert.equal(ipam.takeAddress(network, 4), '172.17.55.5/16')
 })

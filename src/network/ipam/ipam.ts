@@ -27,6 +27,9 @@ export interface PoolDemand {
   readonly busy: readonly Prefix[]
 }
 
+/** In the sentence about routes that leave no room. */
+const routesNamedMax = 8
+
 interface Lease {
   readonly pool: AllocatedPool
   readonly allocator: SubnetAllocator
@@ -35,6 +38,8 @@ interface Lease {
 export class Ipam {
   #pools: PoolAllocator
   #leases = new Map<string, readonly Lease[]>()
+  /** Subnets of networks as the kernel writes them, and how many networks have them. */
+  #subnets = new Map<string, number>()
 
   constructor(sources: readonly PoolSource[]) {
     this.#pools = new PoolAllocator(sources)
@@ -53,7 +58,7 @@ export class Ipam {
       for (const { allocator } of leases) this.#pools.release(allocator.subnet)
       throw error
     }
-    this.#leases.set(demand.networkId, leases)
+    this.#keep(demand.networkId, leases)
     return leases.map(({ pool }) => pool)
   }
 
@@ -68,15 +73,32 @@ export class Ipam {
       }
       return { pool, allocator }
     })
-    this.#leases.set(network.id, leases)
+    this.#keep(network.id, leases)
   }
 
   /** Gives the pools of a network back; idempotent. */
   release(networkId: string): void {
     for (const { allocator } of this.#leases.get(networkId) ?? []) {
       this.#pools.release(allocator.subnet)
+      const text = formatPrefix(allocator.subnet)
+      const count = this.#subnets.get(text) ?? 0
+      if (count > 1) this.#subnets.set(text, count - 1)
+      else this.#subnets.delete(text)
     }
     this.#leases.delete(networkId)
+  }
+
+  #keep(networkId: string, leases: readonly Lease[]): void {
+    this.#leases.set(networkId, leases)
+    for (const { allocator } of leases) {
+      const text = formatPrefix(allocator.subnet)
+      this.#subnets.set(text, (this.#subnets.get(text) ?? 0) + 1)
+    }
+  }
+
+  /** Whether a route's destination is the subnet of one of our networks. */
+  isSubnet(destination: string): boolean {
+    return this.#subnets.has(destination)
   }
 
   /**
@@ -133,9 +155,7 @@ export class Ipam {
 
   #automatic(family: 4 | 6, demand: PoolDemand, size?: number, spec?: IpamPoolSpec): Lease {
     const subnet = this.#pools.reserveLowest(family, demand.busy, size)
-    if (subnet === undefined) {
-      throw new Refusal('invalid', 'all predefined address pools have been fully subnetted')
-    }
+    if (subnet === undefined) throw this.#exhausted(family, demand)
     try {
       const filled = { ...spec, subnet: formatPrefix(subnet) }
       const lease = leaseOf(filled, new SubnetAllocator(subnet), demand)
@@ -146,6 +166,16 @@ export class Ipam {
       this.#pools.release(subnet)
       throw error
     }
+  }
+
+  #exhausted(family: 4 | 6, { busy }: PoolDemand): Refusal {
+    const sentence = 'all predefined address pools have been fully subnetted'
+    const all = this.#pools.inTheWay(family, busy).map(formatPrefix)
+    if (all.length === 0) return new Refusal('invalid', sentence)
+    const named = all.slice(0, routesNamedMax).join(', ')
+    const more = all.length > routesNamedMax ? ` and ${all.length - routesNamedMax} more` : ''
+    const why = `routes or name servers of this host are in the way: ${named}${more}`
+    return new Refusal('invalid', `${sentence}: ${why}`)
   }
 
   #given(spec: IpamPoolSpec, family: 4 | 6, demand: PoolDemand): Lease {
