@@ -1,12 +1,12 @@
 /** Clients other than the newest stock command: an old one, and a library that speaks HTTP itself. */
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import test from 'node:test'
 import Docker from 'dockerode'
-import { Lab, root } from './lab/lab.ts'
+import { Lab, dockerCliPath, root } from './lab/lab.ts'
 
 const oldCli = join(root, '.cache/debian/usr/bin/docker')
 
@@ -52,6 +52,38 @@ test('the docker command of 20.10', { skip: !existsSync(oldCli) }, async (t) => 
   await old('rm', '-f', 'web')
   await lab.expectNoLeaks()
 })
+
+/** The commands of the README's walk, as printed, one line each. */
+function readmeWalk(): readonly string[] {
+  const [, walk = ''] = readFileSync(join(root, 'README.md'), 'utf8').split('Then, as ever:')
+  const [block = ''] = walk.split('No registry at hand?')
+  const lines = block.replaceAll('\\\n', '').split('\n')
+  return lines.map((line) => line.trim()).filter((line) => line !== '')
+}
+
+for (const cli of new Set([oldCli, dockerCliPath()])) {
+  const whose = cli === oldCli ? 'the docker command of 20.10' : 'the docker command of the machine'
+  const skip = existsSync(cli) ? false : `${whose} is not there`
+  test(`the README’s commands work as printed with ${whose}`, { skip }, async (t) => {
+    const lab = await Lab.start(t, { cli })
+    const lines = readmeWalk()
+    assert.ok(lines.length > 8, 'the README has a walk')
+    const shown = new Map<string, string>()
+    for (const line of lines) {
+      // The socket is this lab's; there is no context of `up`.
+      if (line.startsWith('docker context')) continue
+      shown.set(line.split(/ (?!network|run|exec|port)/)[0] ?? '', await lab.must(`PATH=${root}:$PATH; ${line}`))
+    }
+    assert.match(shown.get('docker exec') ?? '', /2 packets received/)
+    assert.equal(shown.get('curl'), 'hi')
+    assert.match(shown.get('docker port') ?? '', /80\/tcp -> 0\.0\.0\.0:5050/)
+    assert.match(shown.get('docker network') ?? '', /"Name": "web"/)
+    assert.match(shown.get('iptables') ?? '', /dpt:5050 to:172\.18\.0\.3:80/)
+    assert.match(shown.get('portolan') ?? '', /ip link/)
+    await lab.ok('rm', '-f', 'c1', 'web')
+    await lab.expectNoLeaks()
+  })
+}
 
 test('dockerode: containers, streams, exec, events', async (t) => {
   const lab = await Lab.start(t)

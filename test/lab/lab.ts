@@ -40,6 +40,8 @@ export interface EngineOptions {
   readonly busybox?: boolean
   /** Name of the network namespace to live in (`ip netns add`); default: where the test is. */
   readonly netns?: string
+  /** Path of the docker command to type with; default: the stock one (`dockerCliPath`). */
+  readonly cli?: string
 }
 
 /** Debian's dockerd, unpacked for the tests or installed; undefined when there is none. */
@@ -58,7 +60,7 @@ export class Lab {
   readonly socket: string
   readonly #options: EngineOptions
   readonly #before: Leftovers
-  readonly #cli = dockerCliPath()
+  readonly #cli: string
   #daemon: ChildProcess | undefined
 
   private constructor(options: EngineOptions) {
@@ -66,6 +68,7 @@ export class Lab {
     this.folder = mkdtempSync(join(tmpdir(), 'lab-'))
     this.socket = join(this.folder, 'd.sock')
     this.#options = options
+    this.#cli = options.cli ?? dockerCliPath()
   }
 
   /** An engine with state of its own, ended and checked for leaks when the test ends. */
