@@ -10,6 +10,7 @@ import { ZonedFirewall, type FirewalldStatus } from '../firewall/firewalld/zoned
 import type { Firewall } from '../firewall/intent.ts'
 import { IptablesBackend } from '../firewall/iptables.ts'
 import { NftablesBackend } from '../firewall/nftables.ts'
+import type { WatchFirewall } from '../firewall/repair.ts'
 import type { Family } from '../firewall/rules.ts'
 import { FirewallWriter, noFirewall } from '../firewall/writer.ts'
 import { watchFirewall } from '../kernel/monitor.ts'
@@ -43,8 +44,9 @@ export async function openFirewall(
   const before = words.get('backend')?.word ?? wanted
   if (before !== wanted) await retire(before, make(before))
   await store.write([change('backend', wanted)])
-  const writer = new FirewallWriter(make(wanted), (changed) => watchFirewall(homeNetns(), changed))
-  const firewall = new ZonedFirewall(writer)
+  const watch: WatchFirewall = (changed) => watchFirewall(homeNetns(), changed)
+  const writer = new FirewallWriter(make(wanted), watch, () => firewall.quiet())
+  const firewall: ZonedFirewall = new ZonedFirewall(writer)
   return { firewall, firewalld: () => firewall.status() }
 }
 

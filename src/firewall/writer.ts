@@ -29,12 +29,17 @@ export class FirewallWriter implements Firewall {
   #draining = false
 
   readonly #watch: WatchFirewall | undefined
+  readonly #mayRepair: () => Promise<void>
   #repairer: Repairer | undefined
 
-  /** @param watch with it, what others change of our rules is put back at once */
-  constructor(backend: Backend, watch?: WatchFirewall) {
+  /**
+   * @param watch with it, what others change of our rules is put back at once …
+   * @param mayRepair … when this resolves
+   */
+  constructor(backend: Backend, watch?: WatchFirewall, mayRepair = () => Promise.resolve()) {
     this.#backend = backend
     this.#watch = watch
+    this.#mayRepair = mayRepair
   }
 
   start(): Promise<void> {
@@ -74,7 +79,10 @@ export class FirewallWriter implements Firewall {
     })
     // Before the first comparison nobody knows what is in use.
     if (this.#watch === undefined) return
-    this.#repairer ??= new Repairer(this.#watch, () => this.reconcile())
+    this.#repairer ??= new Repairer(this.#watch, async () => {
+      await this.#mayRepair()
+      await this.reconcile()
+    })
   }
 
   plan(): Promise<readonly string[]> {

@@ -72,6 +72,11 @@ export class Firewalld {
     return owned === true
   }
 
+  /** Resolves when firewalld does nothing else: it answers after a reload, not during one. */
+  async idle(): Promise<void> {
+    await this.#bus.call(main, 'getDefaultZone')
+  }
+
   /** Makes zone and policy where they are not there, and has them loaded. */
   async prepare(): Promise<void> {
     const [known] = await this.#bus.call(zones, 'getZones')

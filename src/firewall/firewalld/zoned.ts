@@ -4,7 +4,10 @@
  *
  * Without a message bus nothing is done but one look for its socket per comparison; a firewalld
  * that comes later is noticed by its signal. What firewalld refuses is logged and tried again at
- * the next comparison: the rules themselves never wait for it.
+ * the next comparison.
+ *
+ * While firewalld reloads, nothing is written: its own programs (ebtables-restore) fail when rules
+ * change under their hands, and so would the reload. The wait is bounded, then we go on regardless.
  */
 import { log } from '../../base/log.ts'
 import { messageOf } from '../../base/refusal.ts'
@@ -19,6 +22,9 @@ export interface FirewalldStatus {
   /** RFC 3339; '' before the first reload that we saw. */
   readonly reloadedAt: string
 }
+
+/** A reload takes one to five seconds. */
+const idleWithinMs = 10_000
 
 export class ZonedFirewall implements Firewall {
   readonly #inner: Firewall
@@ -46,8 +52,21 @@ export class ZonedFirewall implements Firewall {
     await this.#inner.start()
   }
 
+  /** Resolves when firewalld, if it runs, is not at work. */
+  async quiet(): Promise<void> {
+    if (!this.#running || this.#firewalld === undefined) return
+    const late = Promise.withResolvers<void>()
+    const timer = setTimeout(late.resolve, idleWithinMs).unref()
+    const idle = this.#firewalld.idle().catch((error: unknown) => {
+      log.warn('firewalld', { cannot: 'tell whether it is at work', error: messageOf(error) })
+    })
+    await Promise.race([idle, late.promise])
+    clearTimeout(timer)
+  }
+
   async setBridge(intent: BridgeIntent): Promise<void> {
     this.#bridges.set(intent.networkId, intent.bridge)
+    await this.quiet()
     await this.#inner.setBridge(intent)
     await this.#talk('place a bridge', async (firewalld) => {
       const zones = await firewalld.zonesOfLinks()
@@ -58,20 +77,23 @@ export class ZonedFirewall implements Firewall {
   async removeBridge(networkId: string): Promise<void> {
     const bridge = this.#bridges.get(networkId)
     this.#bridges.delete(networkId)
+    await this.quiet()
     await this.#inner.removeBridge(networkId)
     if (bridge === undefined) return
     await this.#talk('withdraw a bridge', (firewalld) => firewalld.withdraw(bridge))
   }
 
-  setEndpoint(
+  async setEndpoint(
     endpointId: string,
     ports: readonly PortIntent[],
     links: readonly LinkIntent[],
   ): Promise<void> {
-    return this.#inner.setEndpoint(endpointId, ports, links)
+    await this.quiet()
+    await this.#inner.setEndpoint(endpointId, ports, links)
   }
 
   async reconcile(): Promise<void> {
+    await this.quiet()
     await this.#inner.reconcile()
     if (this.#bus === undefined) await this.#inTurn('set up', () => this.#connect())
     await this.#talk('look after the bridges', (firewalld) => this.#placeMissing(firewalld))
@@ -118,11 +140,16 @@ export class ZonedFirewall implements Firewall {
     this.#running = event !== 'went'
     if (event !== 'went') this.#reloadedAt = new Date().toISOString()
     log.info('firewalld', { event })
-    this.#inner.reconcile().catch((error: unknown) => {
+    this.#repair().catch((error: unknown) => {
       log.error('cannot compare the firewall', { error: messageOf(error) })
     })
     if (event === 'came') void this.#talk('set up', (firewalld) => firewalld.prepare())
     void this.#talk('look after the bridges', (firewalld) => this.#placeAll(firewalld))
+  }
+
+  async #repair(): Promise<void> {
+    await this.quiet()
+    await this.#inner.reconcile()
   }
 
   /** After a reload: the user may have chosen another zone. */
