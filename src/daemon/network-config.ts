@@ -23,6 +23,7 @@ export function networkConfig(config: Config, hostId: string): NetworkConfig {
     ipForward: config['ip-forward'],
     userlandProxy: config['userland-proxy'],
     iptables: config.iptables,
+    ip6tables: config.ip6tables,
     hostId,
     defaultAddressPools: config['default-address-pools'],
     defaultNetworkOpts: config['default-network-opts'],

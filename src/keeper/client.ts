@@ -42,6 +42,8 @@ export interface PortHold {
   readonly containerPort: number
   /** false: only reserve the port, relay nothing (userland-proxy off, routed). */
   readonly relay: boolean
+  /** No rule translates anything (iptables or ip6tables off): the relay serves every source. */
+  readonly untranslated?: boolean
 }
 
 export interface StdioSpec {

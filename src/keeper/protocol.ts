@@ -176,6 +176,8 @@ function parsePort(from: JsonObject): PortHold {
     containerIp: field.text(from, 'containerIp'),
     containerPort: field.number(from, 'containerPort'),
     relay: field.flag(from, 'relay'),
+    // Left out by daemons that were started before there was such a thing.
+    ...(from['untranslated'] === true ? { untranslated: true } : {}),
   }
 }
 

@@ -25,6 +25,7 @@ export class RelaySources {
   accepts(hold: PortHold, source: string): boolean {
     if (isLoopback(source)) return true
     if (isLoopback(hold.hostIp)) return false
+    if (hold.untranslated === true) return true
     const v6 = hold.hostIp.includes(':')
     // Nothing translates between the families, nor link-local sources: for these it is the relay.
     if (v6 && (!hold.containerIp.includes(':') || /^fe[89ab]/i.test(source))) return true

@@ -30,6 +30,8 @@ export interface NetworkConfig {
   readonly ipForward: boolean
   readonly userlandProxy: boolean
   readonly iptables: boolean
+  /** Rules for IPv6 as well; nothing without `iptables`. */
+  readonly ip6tables: boolean
   /** From it follow the IPv6 subnets when no pool is configured. */
   readonly hostId: string
   readonly defaultAddressPools: readonly { readonly base: string; readonly size: number }[]
@@ -64,6 +66,7 @@ export const defaultNetworkConfig: NetworkConfig = {
   ipForward: true,
   userlandProxy: true,
   iptables: true,
+  ip6tables: true,
   hostId: '',
   defaultAddressPools: [],
   defaultNetworkOpts: {},

@@ -168,3 +168,13 @@ test('link-local addresses stand beside the link’s own, and only where there i
     message: 'link local address fe80::5: network four has no IPv6',
   })
 })
+
+test('with ip6tables off the relay serves other hosts', async (t) => {
+  const { network, place } = await scene(t, 'iptables', { ip6tables: false })
+  await network({ name: 'one', ipam: pools('fd00:21::/64') })
+  const web = await place('web', endpointSpec('one'), published)
+  await serve(web, 'web')
+  assert.doesNotMatch(run('ip6tables-save'), /DOCKER/)
+  assert.equal(tried(`[${hostAddress}]:8080`, lan), 'web')
+  assert.equal(tried('198.51.100.1:8080', lan), 'web')
+})

@@ -179,8 +179,10 @@ export function portHolds(
     .filter(({ hostPort }) => hostPort !== 0)
     .map(({ protocol, hostIp, hostPort, containerPort }) => {
       const containerIp = !isIpv4(hostIp) && address6 !== '' ? address6 : address4
-      const relay = room.config.userlandProxy
-      return { protocol, hostIp, hostPort, containerIp, containerPort, relay }
+      const { userlandProxy: relay, iptables, ip6tables } = room.config
+      const translated = isIpv4(hostIp) ? iptables : iptables && ip6tables
+      const hold = { protocol, hostIp, hostPort, containerIp, containerPort, relay }
+      return translated ? hold : { ...hold, untranslated: true }
     })
 }
 

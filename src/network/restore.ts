@@ -247,6 +247,7 @@ async function logFailures(what: string, tasks: readonly Promise<unknown>[]): Pr
 /** Compares everything with the kernel and patches it, while verbs go on. */
 export async function reconcileAll(room: Room): Promise<void> {
   if (room.config.ipForward) await room.forwarding.switchOn(4)
+  if (room.config.ipForward && room.state.list().some(isRouted)) await room.forwarding.switchOn(6)
   await repair(room)
   await sweep(room)
   await room.firewall.reconcile()

@@ -26,10 +26,15 @@ after(async () => {
 
 export type BackendName = 'iptables' | 'nftables'
 
-const families = { ipv4: true, ipv6: true, allowDirectRouting: false, sharedChains: false }
+const always = { allowDirectRouting: false, sharedChains: false }
 
-function realFirewall(forwarding: Forwarding, userlandProxy: boolean, name: BackendName): Firewall {
-  const settings = { ...families, userlandProxy }
+function realFirewall(
+  forwarding: Forwarding,
+  userlandProxy: boolean,
+  name: BackendName,
+  ipv6: boolean,
+): Firewall {
+  const settings = { ...always, ipv4: true, ipv6, userlandProxy }
   const dropForwarding = (family: 4 | 6) => forwarding.switchedByUs(family)
   if (name === 'nftables') {
     const access = nftAccess(homeNetns())
@@ -41,9 +46,13 @@ function realFirewall(forwarding: Forwarding, userlandProxy: boolean, name: Back
 }
 
 /** The firewall and the keeper as the daemon makes them. */
-export function realRooms(userlandProxy = true, backend: BackendName = 'iptables'): RealRooms {
+export function realRooms(
+  userlandProxy = true,
+  backend: BackendName = 'iptables',
+  ipv6 = true,
+): RealRooms {
   return {
-    firewall: (_store, forwarding) => realFirewall(forwarding, userlandProxy, backend),
+    firewall: (_store, forwarding) => realFirewall(forwarding, userlandProxy, backend, ipv6),
     keeper: async (folder) => {
       const keeper = await startKeeper({
         socketPath: join(folder, 'k.sock'),

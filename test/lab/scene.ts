@@ -3,7 +3,7 @@
  * of who reaches what. The containers' subnets are routed to us from there: 10/8 and fd00::/8.
  */
 import type { TestContext } from 'node:test'
-import type { NetworkConfig } from '../../src/network/config.ts'
+import { defaultNetworkConfig, type NetworkConfig } from '../../src/network/config.ts'
 import { networkSpec } from '../../src/network/fixture.ts'
 import { openLab, run, type Lab } from '../../src/network/lab.ts'
 import type {
@@ -69,7 +69,8 @@ export async function scene(
   backend: BackendName = 'iptables',
   config: Partial<NetworkConfig> = {},
 ): Promise<Scene> {
-  const lab = await openLab(config, realRooms(config.userlandProxy ?? true, backend))
+  const { userlandProxy, ip6tables } = { ...defaultNetworkConfig, ...config }
+  const lab = await openLab(config, realRooms(userlandProxy, backend, ip6tables))
   const made: Sandbox[] = []
   t.after(async () => {
     for (const { spec } of made) await lab.engine.close(spec.containerId)
