@@ -11,7 +11,7 @@ import { needsAnnouncement, objectsOf, releaseEndpoint } from './endpoints.ts'
 import { changeHosts, resolvConfOf, updateResolvConf } from './files.ts'
 import { forgetFlows } from './flush.ts'
 import { linkIntents, parentsOf, refreshParents, stateFirewall } from './links.ts'
-import type { Endpoint, EndpointSpec, Network, Sandbox } from './model.ts'
+import type { Endpoint, EndpointSpec, Network, Publication, Sandbox } from './model.ts'
 import {
   carrierOf,
   connectivityError,
@@ -19,7 +19,9 @@ import {
   portsView,
   publicationsOf,
   sameCarrier,
+  samePublishing,
   takePorts,
+  type Carrier,
 } from './publish.ts'
 import type { Alongside } from './networks.ts'
 import type { SandboxRecord } from './records.ts'
@@ -132,6 +134,7 @@ async function movePorts(
     })
     return { ...draft, ports: portsView(draft.spec, now, taken) }
   }
+  if (!samePublishing(room, old, now)) return retakePorts(room, draft, old, now, held, undo)
   try {
     await room.keeper.holdPorts(draft.id, portHolds(room, now, held))
   } catch (error) {
@@ -139,6 +142,27 @@ async function movePorts(
   }
   undo.push(() => room.keeper.holdPorts(draft.id, portHolds(room, old, held)))
   return draft
+}
+
+/** The new gateway publishes in another way: routed, or for another family. */
+async function retakePorts(
+  room: Room,
+  draft: Sandbox,
+  old: Carrier,
+  now: Carrier,
+  held: readonly Publication[],
+  undo: UndoStack,
+): Promise<Sandbox> {
+  room.ports.release(draft.id, held)
+  undo.push(async () => {
+    room.ports.restore(draft.id, held)
+    await room.keeper.holdPorts(draft.id, portHolds(room, old, held))
+  })
+  // One socket may stand for both families: it cannot be kept for one of them.
+  await room.keeper.releasePorts(draft.id)
+  const taken = await takePorts(room, draft, now, held)
+  undo.push(() => room.ports.release(draft.id, taken))
+  return { ...draft, ports: portsView(draft.spec, now, taken) }
 }
 
 /** What follows the kernel objects, together: names, resolver, firewall, store, resolv.conf. */

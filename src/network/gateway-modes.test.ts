@@ -183,3 +183,28 @@ test('the default route and the ports go where gw-priority says', async (t) => {
   assert.equal(route(), 'default via 10.10.0.1 dev uplink')
   assert.equal(target(), '10.10.0.2')
 })
+
+test('ports are taken anew when the gateway changes between translating and routing', async (t) => {
+  const { lab, network, place } = await scene(t)
+  const only4 = { enableIpv6: false }
+  await network({ name: 'nat', ...only4, ipam: pools('10.9.0.0/24') })
+  const routed = { [optionKeys.gatewayMode4]: 'routed' }
+  await network({ name: 'routed', ...only4, options: routed, ipam: pools('10.10.0.0/24') })
+  const any = { protocol: 'tcp', containerPort: 80, hostIp: '' } as const
+  const web = await place('web', endpointSpec('nat'), {
+    publications: [{ ...any, hostPortFirst: 0, hostPortLast: 0 }],
+  })
+  await serve(web, 'web')
+  const { containerId } = web.spec
+  const ports = () =>
+    lab.engine.sandbox(containerId)?.ports['80/tcp']?.map((one) => `${one.hostIp} ${one.hostPort}`)
+  const port = web.ports['80/tcp']?.[0]?.hostPort ?? 0
+  assert.deepEqual(ports(), [`0.0.0.0 ${port}`, `:: ${port}`])
+  await lab.engine.connect(containerId, endpointSpec('routed', { gwPriority: 1 }))
+  assert.deepEqual(ports(), ['0.0.0.0 0', `:: ${port}`])
+  assert.equal(tried(`198.51.100.1:${port}`, lan), '')
+  assert.equal(tried('10.10.0.2', lan), 'web')
+  await lab.engine.disconnect(containerId, 'routed', false)
+  assert.deepEqual(ports(), [`0.0.0.0 ${port}`, `:: ${port}`])
+  assert.equal(tried(`198.51.100.1:${port}`, lan), 'web')
+})

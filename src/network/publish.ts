@@ -60,6 +60,17 @@ export function sameCarrier(a: Carrier | undefined, b: Carrier | undefined): boo
   return idOf(a?.ipv4) === idOf(b?.ipv4) && idOf(a?.ipv6) === idOf(b?.ipv6)
 }
 
+/** Whether the same ports can be published by both; else they are taken anew. */
+export function samePublishing(room: Room, a: Carrier, b: Carrier): boolean {
+  const shape = ({ ipv4, ipv6 }: Carrier) => [
+    ipv4 !== undefined,
+    ipv6 !== undefined || room.config.userlandProxy,
+    ipv4?.publishing.mode4 === 'routed',
+    ipv6?.publishing.mode6 === 'routed',
+  ]
+  return shape(a).join() === shape(b).join()
+}
+
 /** What is to be published: as asked for, and with -P every exposed port without a binding. */
 export function wantedPublications(spec: SandboxSpec): readonly PublicationSpec[] {
   if (!spec.publishAll) return spec.publications
@@ -83,13 +94,16 @@ export function wantedPublications(spec: SandboxSpec): readonly PublicationSpec[
 /**
  * Chooses host ports and has the keeper take them. Ports that may be chosen freely are chosen
  * again when the system refuses one.
+ *
+ * @param before what is published now: automatic ports stay what they are
  */
 export async function takePorts(
   room: Room,
   sandbox: Sandbox,
   carrier: Carrier,
+  before: readonly Publication[] = [],
 ): Promise<readonly Publication[]> {
-  const specs = wantedPublications(sandbox.spec)
+  const specs = wantedPublications(sandbox.spec).map((spec) => withPortOf(spec, before))
   if (specs.length === 0) return []
   const busy = new Set<string>()
   try {
@@ -110,6 +124,20 @@ export async function takePorts(
   } catch (error) {
     throw connectivityError(sandbox, carrier, error)
   }
+}
+
+function withPortOf(
+  spec: PublicationSpec,
+  before: readonly Publication[],
+): PublicationSpec {
+  const { protocol, containerPort, hostPortFirst, hostPortLast } = spec
+  if (hostPortFirst !== 0 && hostPortFirst === hostPortLast) return spec
+  const same = before.find(
+    (one) =>
+      one.hostPort !== 0 && one.protocol === protocol && one.containerPort === containerPort,
+  )
+  if (same === undefined) return spec
+  return { ...spec, hostPortFirst: same.hostPort, hostPortLast: same.hostPort }
 }
 
 /** Docker's wrapper around whatever goes wrong with published ports. */
