@@ -1,4 +1,4 @@
-/** The body of GET /info: every field that an engine of this API version shows, in its order. */
+/** The body of GET /info: every field that an engine of the newest API version shows, in order. */
 import type { Machine } from '../insight/machine.ts'
 import { engineVersion } from './version.ts'
 
@@ -51,7 +51,7 @@ export interface SystemFacts {
 const networkDrivers = ['bridge', 'host', 'ipvlan', 'macvlan', 'null']
 const logDrivers = ['json-file', 'none']
 
-export function renderInfo(facts: SystemFacts): unknown {
+export function renderInfo(facts: SystemFacts): object {
   const { machine, cgroup, containers } = facts
   return {
     ID: facts.id,

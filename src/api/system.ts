@@ -1,6 +1,7 @@
 /** The engine itself: ping, version, info, disk usage, login; and what it does not offer. */
 import { Refusal } from '../base/refusal.ts'
 import * as d from './decode.ts'
+import { infoAt } from './info-versions.ts'
 import { renderInfo, type SystemFacts } from './system-info.ts'
 import type { ApiRequest, Reply, Route } from './route.ts'
 import { engineVersion, newestVersion, oldestVersion } from './version.ts'
@@ -43,7 +44,14 @@ export function systemRoutes(system: SystemVerbs): readonly Route[] {
     { method: 'HEAD', pattern: '/_ping', handle: ping },
     { method: 'GET', pattern: '/_ping', handle: ping },
     { method: 'GET', pattern: '/version', handle: json(() => renderVersion(system.facts())) },
-    { method: 'GET', pattern: '/info', handle: json(() => renderInfo(system.facts())) },
+    {
+      method: 'GET',
+      pattern: '/info',
+      handle: async ({ version }) => ({
+        status: 200,
+        json: infoAt(version, renderInfo(system.facts())),
+      }),
+    },
     { method: 'GET', pattern: '/system/df', handle: (request) => diskUsage(system, request) },
     { method: 'POST', pattern: '/auth', handle: (request) => login(system, request) },
     { method: 'GET', pattern: '/plugins', handle: json(() => []) },
