@@ -62,7 +62,10 @@ test('a default gateway outside of the subnet is refused when the daemon starts'
     message: /invalid default-gateway-v6 fd00:2::1: subnet fd00:1::\/64 of the default bridge/,
   })
   await assert.rejects(start({ bip: '10.5.0.1/24', defaultGateway: 'fd00::1' }), {
-    message: /invalid default-gateway fd00::1/,
+    message: /invalid default-gateway fd00::1: not an IPv4 address$/,
+  })
+  await assert.rejects(start({ defaultGateway: 'zz' }), {
+    message: /invalid default-gateway zz: not an IPv4 address$/,
   })
   await assert.rejects(start({ defaultGateway: '10.6.0.1' }), {
     message: /DefaultGatewayIPv4: parent subnet 172\.17\.0\.0\/16 doesn't contain this address$/,

@@ -138,26 +138,38 @@ function samePool(old: AllocatedPool, pool: IpamPoolSpec): boolean {
 function keysOf({ config }: Room, family: 4 | 6) {
   const { bip, fixedCidr, defaultGateway, bip6, fixedCidr6, defaultGateway6 } = config
   return family === 4
-    ? { bip, fixedCidr, defaultGateway, bipKey: 'bip', cidrKey: 'fixed-cidr' }
+    ? {
+        bip,
+        fixedCidr,
+        defaultGateway,
+        bipKey: 'bip',
+        cidrKey: 'fixed-cidr',
+        gatewayKey: 'default-gateway',
+      }
     : {
         bip: bip6,
         fixedCidr: fixedCidr6,
         defaultGateway: defaultGateway6,
         bipKey: 'bip6',
         cidrKey: 'fixed-cidr-v6',
+        gatewayKey: 'default-gateway-v6',
       }
 }
 
 function bridgePool(room: Room, family: 4 | 6, stored: Network | undefined): IpamPoolSpec {
-  const { bip, fixedCidr, defaultGateway, bipKey, cidrKey } = keysOf(room, family)
+  const { bip, fixedCidr, defaultGateway, bipKey, cidrKey, gatewayKey } = keysOf(room, family)
   const cidr = fixedCidr === '' ? undefined : parseKey(cidrKey, fixedCidr, family).prefix
   const range = cidr === undefined ? {} : { ipRange: formatPrefix(cidr) }
+  if (defaultGateway !== '' && parseAddress(defaultGateway)?.family !== family) {
+    const why = `not an IPv${family} address`
+    throw new Refusal('invalid', `invalid ${gatewayKey} ${defaultGateway}: ${why}`)
+  }
   const name = `DefaultGatewayIPv${family}`
   const auxiliary = defaultGateway === '' ? {} : { auxiliary: { [name]: defaultGateway } }
   const given = bip === '' ? addressOnLink(room.config.bridge, family, cidr) : bip
   if (given !== undefined) {
     const { prefix, address } = parseKey(bipKey, given, family)
-    refuseGateway(family, defaultGateway, prefix)
+    refuseGateway(gatewayKey, defaultGateway, prefix)
     if (cidr !== undefined && !containsPrefix(prefix, cidr)) {
       const why = `subnet ${formatPrefix(prefix)} of the default bridge doesn't contain it`
       throw new Refusal('invalid', `invalid ${cidrKey} ${fixedCidr}: ${why}`)
@@ -168,11 +180,11 @@ function bridgePool(room: Room, family: 4 | 6, stored: Network | undefined): Ipa
   const old = stored?.pools.find((pool) => pool.family === family)
   const oldSubnet = parsePrefix(old?.subnet ?? '')?.prefix
   if (old !== undefined && oldSubnet !== undefined && suits(family, oldSubnet, cidr)) {
-    refuseGateway(family, defaultGateway, oldSubnet)
+    refuseGateway(gatewayKey, defaultGateway, oldSubnet)
     const gateway = old.gateway === null ? {} : { gateway: old.gateway }
     return { subnet: old.subnet, ...gateway, ...range, ...auxiliary }
   }
-  if (cidr !== undefined) refuseGateway(family, defaultGateway, cidr)
+  if (cidr !== undefined) refuseGateway(gatewayKey, defaultGateway, cidr)
   const subnet = cidr === undefined ? anySubnet[family] : formatPrefix(cidr)
   return { subnet, ...range, ...auxiliary }
 }
@@ -184,10 +196,9 @@ function parseKey(key: string, text: string, family: 4 | 6): ParsedPrefix {
 }
 
 /** Containers could never reach such a gateway. */
-function refuseGateway(family: 4 | 6, text: string, subnet: Prefix): void {
+function refuseGateway(key: string, text: string, subnet: Prefix): void {
   const address = parseAddress(text)
   if (text === '' || (address !== undefined && contains(subnet, address))) return
-  const key = family === 4 ? 'default-gateway' : 'default-gateway-v6'
   const why = `subnet ${formatPrefix(subnet)} of the default bridge doesn't contain this address`
   throw new Refusal('invalid', `invalid ${key} ${text}: ${why}`)
 }
