@@ -178,7 +178,9 @@ async function connect(
   const spec = endpointSpec(request.params['id'] ?? '', settings)
   await containers.connectNetwork(Container, spec, settings)
   // The answer has no place for warnings.
-  for (const warning of unknownEndpointOptions(spec, networks.find(spec.network).spec.driver)) {
+  const named = ({ id, spec: { name } }: Network) => [id, name].includes(spec.network)
+  const driver = networks.list().find(named)?.spec.driver ?? ''
+  for (const warning of unknownEndpointOptions(spec, driver)) {
     log.warn(warning, { network: spec.network, container: Container })
   }
   return { status: 200 }

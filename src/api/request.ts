@@ -17,6 +17,8 @@ export interface Exchange {
   readonly socket: Socket | undefined
   /** Headers that every response carries. */
   readonly headers: Readonly<Record<string, string>>
+  /** The oldest API version that is answered. */
+  readonly oldest: string
 }
 
 export function toApiRequest(

@@ -19,7 +19,7 @@ import { BodyTooLarge, errorBody, statusOf } from './errors.ts'
 import { toApiRequest, type Exchange } from './request.ts'
 import type { Reply, Route } from './route.ts'
 import { createRouter, pageNotFound, type Router } from './router.ts'
-import { engineVersion, negotiate, newestVersion, splitVersion } from './version.ts'
+import { engineVersion, negotiate, newestVersion, oldestVersion, splitVersion } from './version.ts'
 
 /** Far more clients than an engine has; a bound on descriptors. */
 const connectionsMax = 8192
@@ -41,13 +41,20 @@ export interface Api {
   close(): Promise<void>
 }
 
-export function createApi(routes: readonly Route[], options: { experimental: boolean }): Api {
+export interface ApiOptions {
+  readonly experimental: boolean
+  /** Older ones are refused, as if we did not speak them. */
+  readonly oldest?: string
+}
+
+export function createApi(routes: readonly Route[], options: ApiOptions): Api {
   const headers = {
     'Api-Version': newestVersion,
     'Docker-Experimental': String(options.experimental),
     Ostype: 'linux',
     Server: `Docker/${engineVersion} (linux)`,
   }
+  const { oldest = oldestVersion } = options
   const router = createRouter(routes)
   const servers: Server[] = []
   const taken = new Set<Duplex>()
@@ -57,12 +64,15 @@ export function createApi(routes: readonly Route[], options: { experimental: boo
       server.on('request', (message: IncomingMessage, response: ServerResponse) => {
         const bodyPending = true
         const socket = undefined
-        void answer(router, { message, response, body: message, bodyPending, socket, headers })
+        const own = { message, response, body: message, bodyPending, socket }
+        void answer(router, { ...own, headers, oldest })
       })
       server.on('upgrade', (message: IncomingMessage, socket: Socket, head: Buffer) => {
         taken.add(socket)
         socket.once('close', () => taken.delete(socket))
-        void detached(message, socket, head, headers).then((exchange) => answer(router, exchange))
+        void detached(message, socket, head).then((exchange) =>
+          answer(router, { ...exchange, headers, oldest }),
+        )
       })
       server.on('clientError', refuseMalformed)
       servers.push(server)
@@ -113,8 +123,7 @@ async function detached(
   message: IncomingMessage,
   socket: Socket,
   head: Buffer,
-  headers: Exchange['headers'],
-): Promise<Exchange> {
+): Promise<Omit<Exchange, 'headers' | 'oldest'>> {
   socket.on('error', (error) => log.debug('client connection failed', { error: error.message }))
   if (head.length > 0) socket.unshift(head)
   const response = new ServerResponse(message)
@@ -129,7 +138,7 @@ async function detached(
     endSoftly(socket)
   })
   const length = Number(message.headers['content-length'] ?? 0)
-  return { message, response, ...(await takeBody(socket, length)), socket, headers }
+  return { message, response, ...(await takeBody(socket, length)), socket }
 }
 
 /** Closes so that a client which still sends can read the answer: unread bytes would reset it. */
@@ -163,7 +172,7 @@ async function handle(router: Router, exchange: Exchange): Promise<Reply | undef
   const versioned = splitVersion(path)
   const match = router.match(message.method ?? 'GET', versioned.path)
   if (match === undefined) throw pageNotFound()
-  const version = negotiate(versioned.given)
+  const version = negotiate(versioned.given, exchange.oldest)
   const search = mark < 0 ? '' : url.slice(mark + 1)
   return await match.route.handle(toApiRequest(exchange, version, match.params, search))
 }

@@ -25,6 +25,7 @@ export interface SystemFacts {
   readonly listeners: number
   readonly dataRoot: string
   readonly debug: boolean
+  readonly oldestApiVersion: string
   readonly experimental: boolean
   readonly liveRestore: boolean
   readonly labels: readonly string[]
@@ -49,7 +50,7 @@ export interface SystemFacts {
 }
 
 const networkDrivers = ['bridge', 'host', 'ipvlan', 'macvlan', 'null']
-const logDrivers = ['json-file', 'none']
+const logDrivers = ['json-file', 'local', 'none']
 
 export function renderInfo(facts: SystemFacts): object {
   const { machine, cgroup, containers } = facts

@@ -4,7 +4,7 @@ import * as d from './decode.ts'
 import { infoAt } from './info-versions.ts'
 import { renderInfo, type SystemFacts } from './system-info.ts'
 import type { ApiRequest, Reply, Route } from './route.ts'
-import { engineVersion, newestVersion, oldestVersion } from './version.ts'
+import { engineVersion, newestVersion } from './version.ts'
 
 /** What `docker system df` adds up; each part as its own list shows it. */
 export interface DiskUsage {
@@ -93,7 +93,7 @@ function renderVersion(facts: SystemFacts): unknown {
     Platform: { Name: 'Portolan' },
     Version: engineVersion,
     ApiVersion: newestVersion,
-    MinAPIVersion: oldestVersion,
+    MinAPIVersion: facts.oldestApiVersion,
     ...common,
     GoVersion: runtime,
     ...platform,
@@ -104,7 +104,7 @@ function renderVersion(facts: SystemFacts): unknown {
         Version: engineVersion,
         Details: {
           ApiVersion: newestVersion,
-          MinAPIVersion: oldestVersion,
+          MinAPIVersion: facts.oldestApiVersion,
           ...common,
           ...platform,
           GoVersion: runtime,

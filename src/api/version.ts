@@ -33,14 +33,14 @@ export function splitVersion(path: string): VersionedPath {
 }
 
 /** The version to answer in; refuses those that we do not speak, in Docker's words. */
-export function negotiate(given: string | undefined): ApiVersion {
+export function negotiate(given: string | undefined, oldest = oldestVersion): ApiVersion {
   if (given === undefined) return toApiVersion(newestVersion)
   const asked = toApiVersion(given)
-  if (!(asked >= toApiVersion(oldestVersion))) {
+  if (!(asked >= toApiVersion(oldest))) {
     throw new Refusal(
       'invalid',
       `client version ${given} is too old. Minimum supported API version is ` +
-        `${oldestVersion}, please upgrade your client to a newer version`,
+        `${oldest}, please upgrade your client to a newer version`,
     )
   }
   if (asked > toApiVersion(newestVersion)) {

@@ -1,5 +1,5 @@
 /**
- * Log lines in the form of logfmt (`time=… level=… msg=… key=value`), to standard error.
+ * Log lines in the form of logfmt (`time=… level=… msg=… key=value`) or JSON, to standard error.
  *
  * A line is one write, so lines of several processes that share a file do not mix. Nothing is
  * kept: what must be found again later is an event (`insight/events.ts`), not a log line.
@@ -10,6 +10,14 @@ type Fields = Readonly<Record<string, string | number | boolean | undefined>>
 
 const order: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 }
 let threshold: LogLevel = 'info'
+
+export type LogFormat = 'text' | 'json'
+let format: LogFormat = 'text'
+
+/** Lines have this form from now on. */
+export function setLogFormat(wanted: LogFormat): void {
+  format = wanted
+}
 
 /** Lines below `level` are dropped from now on. */
 export function setLogLevel(level: LogLevel): void {
@@ -25,7 +33,12 @@ export const log = {
 
 function write(level: LogLevel, msg: string, fields: Fields = {}): void {
   if (order[level] < order[threshold]) return
-  let line = `time=${new Date().toISOString()} level=${level} msg=${quote(msg)}`
+  const time = new Date().toISOString()
+  if (format === 'json') {
+    process.stderr.write(`${JSON.stringify({ level, msg, time, ...fields })}\n`)
+    return
+  }
+  let line = `time=${time} level=${level} msg=${quote(msg)}`
   for (const [key, value] of Object.entries(fields)) {
     if (value !== undefined) line += ` ${key}=${quote(String(value))}`
   }

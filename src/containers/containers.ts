@@ -6,6 +6,7 @@
  */
 import { setMaxListeners } from 'node:events'
 import type { Duplex, Readable, Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { log } from '../base/log.ts'
 import { Refusal, messageOf, wrap } from '../base/refusal.ts'
 import type { EndpointSpec } from '../network/model.ts'
@@ -45,6 +46,7 @@ import { removeContainer, removeLink, removeNow, type RemoveOptions } from './re
 import { renameContainer } from './rename.ts'
 import { recheck, Restoration } from './restore.ts'
 import type { Context, Rooms } from './rooms.ts'
+import { shutdownLimitSeconds } from './shutdown.ts'
 import { statsOf, type StatsOptions } from './stats.ts'
 import { checkStartable, startContainer } from './start.ts'
 import {
@@ -313,8 +315,11 @@ export class Containers {
     return { running, paused, stopped: all.length - running - paused }
   }
 
-  /** Stops every container, in its own manner; restart policies hold at the next start. */
-  async stopAll(): Promise<void> {
+  /**
+   * Stops every container, in its own manner; restart policies hold at the next start. What takes
+   * longer than `timeoutSeconds`, and than any container may take, is not waited for; -1: it is.
+   */
+  async stopAll(timeoutSeconds: number): Promise<void> {
     this.#ending = true
     const { registry } = this.context
     const next = registry.all()[Symbol.iterator]()
@@ -325,7 +330,21 @@ export class Containers {
         if (isRunning(container.record.state.status)) await this.#stopForShutdown(container)
       }
     }
-    await Promise.all(Array.from({ length: stopsAtOnceMax }, worker))
+    const own = registry
+      .all()
+      .filter(({ record }) => isRunning(record.state.status))
+      .map(({ record }) => record.config.StopTimeout ?? this.context.config.stopTimeoutSeconds)
+    const limitSeconds = shutdownLimitSeconds(timeoutSeconds, own)
+    const stopped = Promise.all(Array.from({ length: stopsAtOnceMax }, worker)).then(() => true)
+    const timer = new AbortController()
+    const late =
+      limitSeconds < 0
+        ? stopped
+        : sleep(limitSeconds * 1000, false, { signal: timer.signal }).catch(() => true)
+    if (!(await Promise.race([stopped, late]))) {
+      log.warn('containers still run: they are not waited for', { seconds: limitSeconds })
+    }
+    timer.abort()
   }
 
   /** Watchers end; containers go on. */

@@ -6,6 +6,7 @@ import { shortId } from '../base/id.ts'
 import { Refusal } from '../base/refusal.ts'
 import type { Config, HostConfig } from './config.ts'
 import { configShape } from './config.ts'
+import { cgroupLayout } from './cgroups.ts'
 import { modeKind, modeName } from './network-mode.ts'
 import type { ContainersConfig } from './rooms.ts'
 import { defaultCgroupns, maskedPaths, readonlyPaths } from './spec.ts'
@@ -112,10 +113,9 @@ export function withDefaults(given: HostConfig, config: ContainersConfig): HostC
       ...given.RestartPolicy,
       Name: given.RestartPolicy.Name === '' ? 'no' : given.RestartPolicy.Name,
     },
-    CgroupnsMode:
-      given.CgroupnsMode === '' ? defaultCgroupns(given.Privileged) : given.CgroupnsMode,
+    CgroupnsMode: cgroupnsMode(given, config),
     ConsoleSize: given.ConsoleSize ?? [0, 0],
-    IpcMode: given.IpcMode === '' ? 'private' : given.IpcMode,
+    IpcMode: given.IpcMode === '' ? config.defaultIpcMode : given.IpcMode,
     SecurityOpt: securityOptions(given),
     ShmSize: given.ShmSize === 0 ? config.defaultShmBytes : given.ShmSize,
     Runtime: given.Runtime === '' ? config.runtimeName : given.Runtime,
@@ -124,6 +124,14 @@ export function withDefaults(given: HostConfig, config: ContainersConfig): HostC
     MaskedPaths: given.MaskedPaths ?? (given.Privileged ? null : maskedPaths),
     ReadonlyPaths: given.ReadonlyPaths ?? (given.Privileged ? null : readonlyPaths),
   }
+}
+
+function cgroupnsMode({ CgroupnsMode, Privileged }: HostConfig, config: ContainersConfig): string {
+  if (CgroupnsMode !== '') return CgroupnsMode
+  const isPrivileged = Privileged && cgroupLayout().version === 1
+  return config.defaultCgroupnsMode === '' || isPrivileged
+    ? defaultCgroupns(Privileged)
+    : config.defaultCgroupnsMode
 }
 
 /** Who shares the host's processes has no label, and inspect says so, unless the request did. */
@@ -153,11 +161,42 @@ function logConfigOf(
       throw new Refusal('invalid', `unknown log opt '${name}' for ${Type} log driver`)
     }
   }
+  if (Type !== 'none') checkLogValues(options)
   const mode = options['mode'] ?? ''
   if (Type !== 'none' && !['', 'blocking', 'non-blocking'].includes(mode)) {
     throw new Refusal('invalid', `logger: logging mode not supported: ${mode}`)
   }
   return { Type, Config: options }
+}
+
+/** Output never waits for the log here; what is asked of the buffer must make sense all the same. */
+function checkLogValues(options: Readonly<Record<string, string>>): void {
+  const files = options['max-file']
+  if (files !== undefined && !/^0*[1-9]\d*$/.test(files)) {
+    throw new Refusal('invalid', 'max-file cannot be less than 1')
+  }
+  const size = options['max-buffer-size']
+  if (size === undefined || options['mode'] === 'non-blocking') {
+    logMaxBytes(size)
+    return
+  }
+  throw new Refusal(
+    'invalid',
+    "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
+  )
+}
+
+/** What rotates when nobody says so: `local` promises not to fill the disk. */
+export function logSizes({ Type, Config }: HostConfig['LogConfig']): {
+  readonly maxBytes: number
+  readonly maxFiles: number
+} {
+  const isLocal = Type === 'local'
+  const files = Number(Config?.['max-file'] ?? (isLocal ? 5 : 1))
+  return {
+    maxBytes: logMaxBytes(Config?.['max-size'] ?? (isLocal ? '20m' : undefined)),
+    maxFiles: Number.isInteger(files) && files > 0 ? files : 1,
+  }
 }
 
 /** `10m` → bytes; 0 when unlimited. Refuses what is no size. */

@@ -72,7 +72,7 @@ function processOf(context: Context, container: Container, exec: Exec): OciProce
     env: replaceEnv(environmentOf(record, linkEnv, spec.tty), spec.env),
     cwd: cwd === '' ? '/' : cwd,
     capabilities: processCapabilities(capabilities, user.uid),
-    noNewPrivileges: securityOf(hostConfig).noNewPrivileges,
+    noNewPrivileges: securityOf(hostConfig, context.config.security).noNewPrivileges,
     oomScoreAdj: hostConfig.OomScoreAdj,
   }
 }

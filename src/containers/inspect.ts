@@ -31,7 +31,8 @@ export async function inspectContainer(
   const running = [...container.live.execs.values()].filter((exec) => exec.running)
   // Without networking nobody writes these two.
   const named = record.everStarted && !config.NetworkDisabled
-  const logged = hostConfig.LogConfig.Type !== 'none'
+  // The file of `local` is nobody else's to read.
+  const logged = hostConfig.LogConfig.Type === 'json-file'
   const sizes = options.size ? await sizesOf(context, container) : {}
   return {
     Id: record.id,

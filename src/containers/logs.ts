@@ -11,6 +11,7 @@ import type { Writable } from 'node:stream'
 import { Refusal } from '../base/refusal.ts'
 import { logPaths, parseLogLine, parseLogTime } from '../keeper/log-format.ts'
 import type { LogEntry } from '../keeper/log-format.ts'
+import { logSizes } from './defaults.ts'
 import { frame, writeTo } from './frames.ts'
 import { containerPaths } from './paths.ts'
 import { hasProcess } from './record.ts'
@@ -52,7 +53,7 @@ export async function streamLogs(
   client: Writable,
 ): Promise<void> {
   const path = containerPaths(context.config, container.id).log
-  const maxFiles = Number(container.record.hostConfig.LogConfig.Config?.['max-file'] ?? 1)
+  const { maxFiles } = logSizes(container.record.hostConfig.LogConfig)
   const send = (entry: LogEntry) => sendEntry(entry, request, container.record.config.Tty, client)
   let follower: Follower | undefined
   try {

@@ -7,6 +7,7 @@ import type { Ulimit } from './config.ts'
 import type { Containerd } from './containerd/client.ts'
 import type { Images } from './images/images.ts'
 import type { Container, Registry } from './registry.ts'
+import type { SecurityDefaults } from './security.ts'
 import type { Volumes } from './volumes/volumes.ts'
 
 export interface ContainersConfig {
@@ -21,6 +22,11 @@ export interface ContainersConfig {
   readonly runtimeName: string
   readonly defaultUlimits: readonly Ulimit[]
   readonly defaultShmBytes: number
+  /** `private` or `shareable`. */
+  readonly defaultIpcMode: string
+  /** `private`, `host`, or '' for what suits the machine's cgroups. */
+  readonly defaultCgroupnsMode: string
+  readonly security: SecurityDefaults
   readonly defaultLogDriver: string
   readonly defaultLogOptions: Readonly<Record<string, string>>
   /** --init for containers that do not say. */
@@ -39,6 +45,9 @@ export const defaultContainersConfig: Omit<ContainersConfig, 'dataRoot' | 'execR
     runtimeName: 'runc',
     defaultUlimits: [],
     defaultShmBytes: 64 * 1024 * 1024,
+    defaultIpcMode: 'private',
+    defaultCgroupnsMode: '',
+    security: { noNewPrivileges: false, seccomp: '' },
     defaultLogDriver: 'json-file',
     defaultLogOptions: {},
     init: false,

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { cleanDestination, tmpfsOptions } from './mount-options.ts'
 import type { OciMount } from './oci.ts'
 import type { ContainerRecord, MountPoint } from './record.ts'
+import { securityOf } from './security.ts'
 
 const kernelMounts: readonly OciMount[] = [
   { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
@@ -64,9 +65,11 @@ export function ociMounts(inputs: MountInputs): readonly OciMount[] {
     ...temporary(hostConfig.Tmpfs ?? {}),
   ]
   const taken = new Set(user.map((mount) => mount.destination))
+  const { writableCgroups } = securityOf(hostConfig)
   const defaults = [...kernelMounts, sharedMemory(inputs)]
     .filter((mount) => !taken.has(mount.destination))
     .map((mount) => (hostConfig.Privileged ? writable(mount) : mount))
+    .map((mount) => (writableCgroups && mount.type === 'cgroup' ? writable(mount) : mount))
     .map((mount) => (mount.type === 'mqueue' && hostConfig.IpcMode === 'host' ? hostQueue : mount))
   const files = networkFiles(inputs).filter((mount) => !taken.has(mount.destination))
   const depth = (mount: OciMount) =>

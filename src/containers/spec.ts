@@ -14,7 +14,7 @@ import type { ContainerRecord } from './record.ts'
 import { ociResources } from './resources.ts'
 import { defaultSeccomp, parseSeccomp } from './seccomp.ts'
 import type { OciSeccomp } from './seccomp.ts'
-import { securityOf } from './security.ts'
+import { securityOf, type SecurityDefaults } from './security.ts'
 import { initInside, ociMounts } from './spec-mounts.ts'
 import { lookUpUser } from './user.ts'
 import type { Root } from './rooted-path.ts'
@@ -34,6 +34,7 @@ export interface SpecInputs {
   readonly ipcPid: number
   readonly pidPid: number
   readonly cgroupParent: string
+  readonly security: SecurityDefaults
   readonly defaultUlimits: readonly {
     readonly Name: string
     readonly Hard: number
@@ -70,7 +71,7 @@ export function ociSpec(inputs: SpecInputs): OciSpec {
   const { config, hostConfig } = record
   const { nodes, rules } = devicesOf(hostConfig)
   const process = containerProcess(inputs)
-  const seccomp = seccompOf(record, process.capabilities.bounding)
+  const seccomp = seccompOf(inputs, process.capabilities.bounding)
   const sysctl = specSysctls(inputs)
   const privateUts = hostConfig.UTSMode !== 'host'
   const annotations = hostConfig.Annotations ?? {}
@@ -137,7 +138,7 @@ function containerProcess(inputs: SpecInputs): OciProcess {
     privileged: hostConfig.Privileged,
   })
   const user = lookUpUser(root, config.User, hostConfig.GroupAdd ?? [])
-  const security = securityOf(hostConfig)
+  const security = securityOf(hostConfig, inputs.security)
   const command = [record.path, ...record.args]
   const [height = 0, width = 0] = hostConfig.ConsoleSize ?? []
   const ulimits = new Map(
@@ -181,10 +182,10 @@ function apparmorProfile(given: string, privileged: boolean): string {
 }
 
 function seccompOf(
-  record: ContainerRecord,
+  { record, security }: SpecInputs,
   capabilities: readonly string[],
 ): OciSeccomp | undefined {
-  const { seccomp } = securityOf(record.hostConfig)
+  const { seccomp } = securityOf(record.hostConfig, security)
   if (record.hostConfig.Privileged && seccomp === '') return undefined
   if (seccomp === 'unconfined') return undefined
   if (seccomp === '' || seccomp === 'builtin') return defaultSeccomp(capabilities)

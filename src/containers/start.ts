@@ -150,6 +150,7 @@ function buildSpec(
     ipcPid: ipc.pid,
     pidPid: joinedPid(context, record),
     cgroupParent: config.cgroupParent,
+    security: config.security,
     defaultUlimits: config.defaultUlimits,
   })
 }

@@ -6,7 +6,7 @@ import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { create } from '@bufbuild/protobuf'
 import { log } from '../base/log.ts'
-import { messageOf } from '../base/refusal.ts'
+import { messageOf, Refusal } from '../base/refusal.ts'
 import type { StdioSpec } from '../keeper/client.ts'
 import { makeFifo } from '../kernel/fifo.ts'
 import { unmountAll } from '../kernel/mount.ts'
@@ -15,7 +15,8 @@ import { anyMessage, anyOci } from './containerd/any.ts'
 import { snapshotter, unlessNotFound } from './containerd/client.ts'
 import { Status as TaskStatus } from './containerd/gen/task_pb.ts'
 import { OptionsSchema } from './containerd/gen/runc_options_pb.ts'
-import { logMaxBytes } from './defaults.ts'
+import { logSizes } from './defaults.ts'
+import { logTag } from './log-tag.ts'
 import { containerPaths } from './paths.ts'
 import type { ContainerRecord } from './record.ts'
 import type { ContainersConfig, Context } from './rooms.ts'
@@ -58,8 +59,8 @@ export function removeFifos(context: Context, id: string): void {
 
 /** What the keeper is told of a container's stdio; the same at start and at restore. */
 export function stdioSpec(context: Context, record: ContainerRecord, fifos: Fifos): StdioSpec {
-  const { Type, Config } = record.hostConfig.LogConfig
-  const maxFiles = Number(Config?.['max-file'] ?? 1)
+  const { Type } = record.hostConfig.LogConfig
+  const sizes = logSizes(record.hostConfig.LogConfig)
   return {
     streamId: record.id,
     fifoStdin: fifos.stdin,
@@ -67,8 +68,8 @@ export function stdioSpec(context: Context, record: ContainerRecord, fifos: Fifo
     fifoStderr: fifos.stderr,
     tty: record.config.Tty,
     logPath: Type === 'none' ? '' : containerPaths(context.config, record.id).log,
-    logMaxBytes: logMaxBytes(Config?.['max-size']),
-    logMaxFiles: Number.isInteger(maxFiles) && maxFiles > 0 ? maxFiles : 1,
+    logMaxBytes: sizes.maxBytes,
+    logMaxFiles: sizes.maxFiles,
     logAttributes: logAttributes(record),
   }
 }
@@ -96,8 +97,27 @@ function logAttributes(record: ContainerRecord): Readonly<Record<string, string>
     const entry = (record.config.Env ?? []).find((line) => line.startsWith(`${name}=`))
     if (entry !== undefined) attributes[name] = entry.slice(name.length + 1)
   }
-  if (options['tag'] !== undefined && options['tag'] !== '') attributes['tag'] = options['tag']
+  for (const [name, value] of Object.entries(record.config.Labels ?? {})) {
+    if (fits(options['labels-regex'], name)) attributes[name] = value
+  }
+  for (const entry of record.config.Env ?? []) {
+    const [name = ''] = entry.split('=')
+    if (fits(options['env-regex'], name)) attributes[name] = entry.slice(name.length + 1)
+  }
+  const tag = logTag(options['tag'] ?? '', record)
+  if (tag !== '') attributes['tag'] = tag
   return attributes
+}
+
+function fits(pattern: string | undefined, name: string): boolean {
+  if (pattern === undefined || pattern === '') return false
+  try {
+    return new RegExp(pattern).test(name)
+  } catch (error) {
+    throw new Refusal('invalid', `failed to initialize logging driver: ${messageOf(error)}`, {
+      cause: error,
+    })
+  }
 }
 
 /** Makes the task; the process does not run yet. Answers its pid. */

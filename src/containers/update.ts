@@ -52,12 +52,26 @@ export function updateContainer(
     checkResources(request, true)
     const merged = merge(container.id, container.record.hostConfig, request)
     const { resources: hostConfig, warnings } = checkResources(merged, true)
+    const kept = keptFields(request)
     if (hasProcess(status)) await apply(context, container, hostConfig)
     await context.registry.save(container, { hostConfig })
     context.registry.tell(container, 'update')
-    return warnings
+    return [...kept, ...warnings]
   })
 }
+
+/** What can be given when a container is created only. */
+function keptFields(request: UpdateRequest): readonly string[] {
+  const taken: readonly string[] = [...changeable, 'RestartPolicy']
+  return Object.entries(request)
+    .filter(([field, value]) => !taken.includes(field) && isSet(value))
+    .map(([field]) => `${field} of a container cannot be updated. ${field} discarded.`)
+}
+
+const isSet = (value: unknown): boolean =>
+  Array.isArray(value)
+    ? value.length > 0
+    : value !== '' && value !== 0 && value !== false && value !== null
 
 function merge(id: string, hostConfig: HostConfig, request: UpdateRequest): HostConfig {
   let merged = hostConfig

@@ -5,8 +5,10 @@
 import { readFileSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { parsePoolSources } from '../address/pools.ts'
+import { parsePrefix } from '../address/prefix.ts'
+import { parseAddress } from '../api/listen.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
-import { isRecord } from './option.ts'
+import { checkIp, isRecord } from './option.ts'
 import { isOptionKey, optionRows, options, type OptionKey, type Values } from './options.ts'
 import type { Given } from './flags.ts'
 
@@ -148,6 +150,7 @@ function checkConfig(config: Config): void {
   checkLabels(config.labels)
   checkTls(config)
   checkExecOptions(config['exec-opts'])
+  checkValues(config)
   for (const [key, sentence] of notOffered(config)) {
     throw new Refusal('invalid', `${key}: ${sentence}`)
   }
@@ -194,6 +197,55 @@ function checkTls(config: Config): void {
   }
 }
 
+/** Values that only their user would stumble over, later: in `--validate`, too. */
+function checkValues(config: Config): void {
+  const refuse = (sentence: string) => new Refusal('invalid', sentence)
+  for (const [key, what, min] of [
+    ['max-concurrent-downloads', 'max concurrent downloads', 1],
+    ['max-concurrent-uploads', 'max concurrent uploads', 1],
+    ['max-download-attempts', 'max download attempts', 1],
+    ['network-control-plane-mtu', 'network control plane MTU', 0],
+  ] as const) {
+    if (config[key] < min) throw refuse(`invalid ${what}: ${config[key]}`)
+  }
+  for (const host of config.hosts) parseAddress(host, config.tls || config.tlsverify)
+  for (const mirror of config['registry-mirrors']) checkMirror(mirror)
+  for (const key of ['bip', 'bip6', 'fixed-cidr', 'fixed-cidr-v6'] as const) {
+    if (config[key] !== '' && parsePrefix(config[key]) === undefined) {
+      throw refuse(`${key}: invalid CIDR address: ${config[key]}`)
+    }
+  }
+  for (const key of ['default-gateway', 'default-gateway-v6'] as const) {
+    if (config[key] !== '') checkIp(config[key])
+  }
+  const { 'default-ipc-mode': ipc, 'default-cgroupns-mode': cgroupns } = config
+  if (ipc !== 'private' && ipc !== 'shareable') {
+    throw refuse(`IPC mode "${ipc}" is not supported as default IPC mode`)
+  }
+  if (!['', 'private', 'host'].includes(cgroupns)) {
+    throw refuse(`default cgroup namespace mode (${cgroupns}) is invalid; use "host" or "private"`)
+  }
+}
+
+function checkMirror(text: string): void {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const refuse = (why: string) => new Refusal('invalid', `invalid mirror: ${why}`)
+  if (url === undefined) throw refuse(`${JSON.stringify(text)} is not a valid URI`)
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+    throw refuse(
+      `no scheme specified for ${JSON.stringify(text)}: must use either 'https://' or 'http://'`,
+    )
+  }
+  if (url.username !== '') throw refuse(`username/password not allowed in URI "${text}"`)
+}
+
+/** Options that were given and that nothing here looks at: said at every start, and in /info. */
+export function withoutEffect(config: Config): readonly OptionKey[] {
+  return optionRows
+    .filter(([key, { noEffect }]) => noEffect === true && config.isGiven(key))
+    .map(([key]) => key)
+}
+
 function checkExecOptions(given: readonly string[]): void {
   for (const option of given) {
     if (option === 'native.cgroupdriver=cgroupfs') continue
@@ -214,8 +266,8 @@ function notOffered(config: Config): readonly (readonly [OptionKey, string])[] {
     ],
     [
       'log-driver',
-      ['json-file', 'none'].includes(config['log-driver']),
-      `no log driver named '${config['log-driver']}' is registered (json-file and none are)`,
+      ['json-file', 'local', 'none'].includes(config['log-driver']),
+      `no log driver named '${config['log-driver']}' is registered (json-file, local, none are)`,
     ],
     [
       'default-runtime',
@@ -231,15 +283,16 @@ function notOffered(config: Config): readonly (readonly [OptionKey, string])[] {
     ],
     ['metrics-addr', config['metrics-addr'] === '', 'metrics are not offered'],
     ['bridge-accept-fwmark', config['bridge-accept-fwmark'] === '', 'marks are not looked at'],
+    ['network-diagnostic-port', config['network-diagnostic-port'] === 0, 'it is not offered'],
     [
-      'no-new-privileges',
-      !config['no-new-privileges'],
-      'give --security-opt no-new-privileges to each container',
+      'runtimes',
+      Object.keys(config.runtimes).every((name) => name === 'runc'),
+      'runc is all there is',
     ],
     [
-      'seccomp-profile',
-      config['seccomp-profile'] === '',
-      'give --security-opt seccomp=FILE to each container',
+      'storage-opts',
+      config['storage-opts'].every((option) => /^overlay2\.override_kernel_check=/.test(option)),
+      `unknown option ${config['storage-opts'].join(', ')}`,
     ],
   ]
   return rows.flatMap(([key, fine, sentence]) => (fine ? [] : [[key, sentence] as const]))

@@ -1,7 +1,9 @@
 /** What the daemon's options say to the container room. */
+import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { defaultContainersConfig, type ContainersConfig } from '../containers/rooms.ts'
-import { Refusal } from '../base/refusal.ts'
+import { Refusal, messageOf } from '../base/refusal.ts'
+import { parseBytes } from './bytes.ts'
 import type { Config } from './config.ts'
 
 export function containersConfig(config: Config): ContainersConfig {
@@ -15,18 +17,25 @@ export function containersConfig(config: Config): ContainersConfig {
     defaultShmBytes: parseBytes(config['default-shm-size']),
     defaultLogDriver: config['log-driver'],
     defaultLogOptions: config['log-opts'],
+    defaultIpcMode: config['default-ipc-mode'],
+    defaultCgroupnsMode: config['default-cgroupns-mode'],
+    security: {
+      noNewPrivileges: config['no-new-privileges'],
+      seccomp: seccompProfile(config['seccomp-profile']),
+    },
     init: config.init,
     initPaths: config['init-path'] === '' ? initPaths : [config['init-path']],
     hostname,
   }
 }
 
-const units: Readonly<Record<string, number>> = { '': 0, b: 0, k: 1, m: 2, g: 3, t: 4, p: 5 }
-
-/** `64M`, `1g`, `65536`: powers of 1024, as dockerd reads them. */
-function parseBytes(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([bkmgtp]?)(?:i?b)?$/i.exec(text.trim())
-  const power = units[(match?.[2] ?? '?').toLowerCase()]
-  if (match === null || power === undefined) throw new Refusal('invalid', `invalid size: '${text}'`)
-  return Math.floor(Number(match[1]) * 1024 ** power)
+/** `builtin`, `unconfined`, or a file that is read now and checked with the first container. */
+function seccompProfile(given: string): string {
+  if (given === '' || given === 'builtin' || given === 'unconfined') return given
+  try {
+    return readFileSync(given, 'utf8')
+  } catch (error) {
+    const sentence = `opening seccomp profile (${given}) failed: ${messageOf(error)}`
+    throw new Refusal('invalid', sentence, { cause: error })
+  }
 }

@@ -9,6 +9,7 @@ import type { Credentials, DiskUsage } from '../api/system.ts'
 import type { Containerd } from '../containers/containerd/client.ts'
 import { Containers } from '../containers/containers.ts'
 import { openImages, type ImageUser } from '../containers/images/images.ts'
+import type { TransferSettings } from '../containers/images/transfers.ts'
 import { isRunning } from '../containers/record.ts'
 import { openVolumes } from '../containers/volumes/volumes.ts'
 import type { EventLog } from '../insight/events.ts'
@@ -37,6 +38,8 @@ export interface Engine {
   login(credentials: Credentials, signal: AbortSignal): Promise<void>
   /** Compares everything with the kernel and patches it. */
   reconcile(): Promise<void>
+  /** What a reload may change is so from now on. */
+  reload(config: Config): void
   /** All at once, each with its own grace period. */
   stopContainers(): Promise<void>
   /** `keep`: containers, keeper and containerd go on (live restore). */
@@ -72,6 +75,7 @@ async function buildRooms(
 ): Promise<Engine> {
   const { keeper, containerd } = processes
   const { emit } = events
+  let current = config
   const forwarding = new Forwarding(store)
   const { firewall, firewalld } = await openFirewall(config, store, forwarding)
   const networks = createNetworks({
@@ -88,8 +92,7 @@ async function buildRooms(
     containerd,
     emit,
     usersOf: users,
-    insecureRegistries: config['insecure-registries'],
-    mirrors: config['registry-mirrors'],
+    transfers: () => transfersOf(current),
   })
   const containers = new Containers({
     store,
@@ -122,7 +125,10 @@ async function buildRooms(
     login: ({ serveraddress, ...credentials }, signal) =>
       images.login(serveraddress, credentials, signal),
     reconcile: () => networks.reconcile(),
-    stopContainers: () => containers.stopAll(),
+    reload(changed) {
+      current = changed
+    },
+    stopContainers: () => containers.stopAll(current['shutdown-timeout']),
     async stop(keep) {
       containers.release()
       if (keep) processes.release()
@@ -130,7 +136,7 @@ async function buildRooms(
       store.close()
     },
     async teardown() {
-      await containers.stopAll()
+      await containers.stopAll(current['shutdown-timeout'])
       containers.release()
       await networks.settled()
       await clearKernel({ firewall, forwarding, layout })
@@ -138,6 +144,16 @@ async function buildRooms(
       await processes.stop()
       store.close()
     },
+  }
+}
+
+function transfersOf(config: Config): TransferSettings {
+  return {
+    insecureRegistries: config['insecure-registries'],
+    mirrors: config['registry-mirrors'],
+    downloadsAtOnce: config['max-concurrent-downloads'],
+    uploadsAtOnce: config['max-concurrent-uploads'],
+    attemptsMax: config['max-download-attempts'],
   }
 }
 

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { defaultPoolSources } from '../address/pools.ts'
 import { formatPrefix } from '../address/prefix.ts'
 import type { Component, SystemFacts } from '../api/system-info.ts'
+import { oldestVersion } from '../api/version.ts'
 import { cgroupLayout } from '../containers/cgroups.ts'
 import type { Containerd } from '../containers/containerd/client.ts'
 import type { EventLog } from '../insight/events.ts'
@@ -11,7 +12,7 @@ import type { FirewalldStatus } from '../firewall/firewalld/zoned.ts'
 import { describeMachine, readOptional, type Machine } from '../insight/machine.ts'
 import { runCommand } from '../kernel/command.ts'
 import type { Store } from '../store/store.ts'
-import type { Config } from './config.ts'
+import { withoutEffect, type Config } from './config.ts'
 import { isRecord } from './option.ts'
 
 const defaultPools = defaultPoolSources.map(({ base, size }) => ({
@@ -121,6 +122,7 @@ export function currentFacts(
     listeners: events.clientCount,
     dataRoot: config['data-root'],
     debug: config.debug,
+    oldestApiVersion: config['min-api-version'] || oldestVersion,
     experimental: config.experimental,
     liveRestore: config['live-restore'],
     labels: config.labels,
@@ -133,8 +135,9 @@ export function currentFacts(
       config['default-address-pools'].length > 0 ? config['default-address-pools'] : defaultPools,
     registry: { insecure: config['insecure-registries'], mirrors: config['registry-mirrors'] },
     securityOptions: [
-      'name=seccomp,profile=builtin',
+      `name=seccomp,profile=${config['seccomp-profile'] || 'builtin'}`,
       ...(layout.version === 2 ? ['name=cgroupns'] : []),
+      ...(config['no-new-privileges'] ? ['name=no-new-privileges'] : []),
     ],
   }
   return { ...facts, warnings: warningsOf(config, facts) }
@@ -157,6 +160,7 @@ function warningsOf(config: Config, { cgroup, ipv4Forwarding }: Unwarned): reado
       (host) =>
         `WARNING: API is accessible on ${host.replace('tcp://', 'http://')} without encryption.`,
     ),
+    ...withoutEffect(config).map((key) => `WARNING: The option ${key} has no effect here`),
     ...(cgroup.memoryLimit ? [] : ['WARNING: No memory limit support']),
     ...(cgroup.swapLimit ? [] : ['WARNING: No swap limit support']),
     ...(cgroup.pidsLimit ? [] : ['WARNING: No pids limit support']),

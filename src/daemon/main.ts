@@ -5,7 +5,9 @@
  * reads the configuration file again; SIGKILL leaves everything to the next daemon. A fault that
  * nobody caught is logged and ends the process, which leaves what SIGKILL leaves.
  */
-import { log, setLogLevel, type LogLevel } from '../base/log.ts'
+import { writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { log, setLogFormat, setLogLevel, type LogLevel } from '../base/log.ts'
 import { Refusal, messageOf, wrap } from '../base/refusal.ts'
 import { eventRoutes } from '../api/events.ts'
 import { listen, parseAddress } from '../api/listen.ts'
@@ -17,13 +19,14 @@ import { watchNetwork } from '../kernel/monitor.ts'
 import { homeNetns } from '../kernel/netns.ts'
 import { notify } from '../kernel/notify.ts'
 import { stayResidentSmall } from '../kernel/resident.ts'
-import { loadConfig, type Config } from './config.ts'
+import { loadConfig, withoutEffect, type Config } from './config.ts'
 import { startEngine, type Engine } from './engine.ts'
-import { currentFacts, gatherConstants } from './facts.ts'
+import { currentFacts, engineId, gatherConstants } from './facts.ts'
 import { helpText, parseFlags, type Given } from './flags.ts'
 import { layoutOf } from './layout.ts'
 import { lockFile, type Lock } from './lock.ts'
 import { startReconcileLoop } from './reconcile.ts'
+import { reloadAttributes, reloaded } from './reload.ts'
 import { tlsOptions } from './tls.ts'
 
 const defaultHost = 'unix:///run/portolan/docker.sock'
@@ -64,6 +67,8 @@ async function runDaemon(config: Config, flags: Given): Promise<number> {
     )
   }
   setLevel(config)
+  setLogFormat(config['log-format'] === 'json' ? 'json' : 'text')
+  applyToProcess(config)
   watchFaults()
   const end = watchSignals()
   const layout = layoutOf(config['data-root'], config['exec-root'])
@@ -100,7 +105,7 @@ async function serve(
     if (type === 'network' || type === 'container') loop.touched()
   })
   const reload = () => {
-    current = reloadConfig(current, flags, events)
+    current = reloadConfig(current, flags, events, engine)
   }
   process.on('SIGHUP', reload)
   tellManager('READY=1')
@@ -147,7 +152,8 @@ async function openApi(config: () => Config, engine: Engine, events: EventLog): 
     ...eventRoutes(events),
     ...engine.routes,
   ]
-  const api = createApi(routes, { experimental: config().experimental })
+  const { experimental, 'min-api-version': oldest } = config()
+  const api = createApi(routes, { experimental, ...(oldest === '' ? {} : { oldest }) })
   const { hosts, group } = config()
   const tls = tlsOptions(config())
   for (const host of hosts.length > 0 ? hosts : [defaultHost]) {
@@ -161,35 +167,42 @@ async function openApi(config: () => Config, engine: Engine, events: EventLog): 
 }
 
 /** What may change while the daemon runs: the rest of the file waits for the next start. */
-function reloadConfig(current: Config, flags: Given, events: EventLog): Config {
+function reloadConfig(
+  current: Config,
+  flags: Given,
+  events: EventLog,
+  engine: Engine,
+): Config {
   try {
-    const fresh = loadConfig(flags)
-    const changed: Config = {
-      ...current,
-      debug: fresh.debug,
-      'log-level': fresh['log-level'],
-      labels: fresh.labels,
-      'live-restore': fresh['live-restore'],
-      'shutdown-timeout': fresh['shutdown-timeout'],
-    }
+    const changed = reloaded(current, loadConfig(flags))
     setLevel(changed)
+    engine.reload(changed)
     log.info('configuration reloaded', {
       debug: changed.debug,
       liveRestore: changed['live-restore'],
     })
-    const attributes = {
-      name: 'portolan',
-      debug: String(changed.debug),
-      labels: JSON.stringify(changed.labels),
-      'live-restore': String(changed['live-restore']),
-      'shutdown-timeout': String(changed['shutdown-timeout']),
-    }
-    events.emit({ type: 'daemon', action: 'reload', id: '', attributes })
+    const attributes = reloadAttributes(changed, hostname())
+    void engineId(engine.store).then((id) =>
+      events.emit({ type: 'daemon', action: 'reload', id, attributes }),
+    )
     return changed
   } catch (error) {
     log.error('configuration not reloaded', { error: messageOf(error) })
     return current
   }
+}
+
+/** What the process itself has of the configuration; its children inherit it. */
+function applyToProcess(config: Config): void {
+  for (const [name, value] of Object.entries(config.proxies)) {
+    const variable = name.replace('-', '_')
+    process.env[variable] = value
+    process.env[variable.toUpperCase()] = value
+  }
+  if (config['oom-score-adjust'] !== 0) {
+    writeFileSync('/proc/self/oom_score_adj', String(config['oom-score-adjust']))
+  }
+  for (const option of withoutEffect(config)) log.warn('an option has no effect here', { option })
 }
 
 const levels: Readonly<Record<string, LogLevel>> = {

@@ -3,7 +3,9 @@
  * option does is in its help; one that is taken but does nothing here says so (`noEffect`), and
  * one that would change what the engine does and cannot be honoured is refused in `config.ts`.
  */
+import { newestVersion, oldestVersion, toApiVersion } from '../api/version.ts'
 import { Refusal } from '../base/refusal.ts'
+import { parseBytes } from './bytes.ts'
 import {
   bool,
   checkIp,
@@ -133,12 +135,12 @@ function parseUlimit(text: string): Ulimit {
 }
 
 /** An object whose content only dockerd knows. */
-const object = (help: string): Option<Readonly<Record<string, unknown>>> =>
+const object = (help: string, extra = noEffect): Option<Readonly<Record<string, unknown>>> =>
   custom(
     {},
     'object',
     help,
-    { only: 'file', noEffect: true },
+    { only: 'file', ...extra },
     {
       fromText: (_text, before = {}) => before,
       fromJson(value) {
@@ -147,6 +149,24 @@ const object = (help: string): Option<Readonly<Record<string, unknown>>> =>
       },
     },
   )
+
+const proxyNames = ['http-proxy', 'https-proxy', 'no-proxy']
+const proxies = custom<Readonly<Record<string, string>>>(
+  {},
+  'object',
+  'Proxies for pulls and pushes: http-proxy, https-proxy, no-proxy',
+  { only: 'file' },
+  {
+    fromText: (_text, before = {}) => before,
+    fromJson(value) {
+      const given = stringMap(value)
+      const unknown = Object.keys(given).filter((name) => !proxyNames.includes(name))
+      if (unknown.length === 0) return given
+      const why = "the following directives don't match any configuration option"
+      throw new Refusal('invalid', `${why}: ${unknown.join(', ')}`)
+    },
+  },
+)
 
 const paths = {
   'config-file': string('/etc/portolan/daemon.json', 'Daemon configuration file', { only: 'flag' }),
@@ -173,8 +193,8 @@ const process = {
     { short: 'l' },
     checkLevel,
   ),
-  'log-format': string('text', 'Format of log lines', noEffect),
-  'raw-logs': bool(false, 'Log lines without colours', noEffect),
+  'log-format': string('text', 'Format of log lines: text or json', {}, checkLogFormat),
+  'raw-logs': bool(false, 'Log lines without colours (they never have any)'),
   validate: bool(false, 'Check the configuration and exit', { only: 'flag' }),
   teardown: bool(false, 'Stop the containers, take everything of ours out of the kernel, exit', {
     only: 'flag',
@@ -185,15 +205,40 @@ const process = {
   labels: list('Key=value labels of the daemon', { flag: 'label' }, checkLabel),
   features: object('Features to switch'),
   builder: object('Settings of the builder'),
-  proxies: object('Proxies for pulls'),
-  'max-concurrent-downloads': int(3, 'Layers that one pull downloads at a time', noEffect),
-  'max-concurrent-uploads': int(5, 'Layers that one push uploads at a time', noEffect),
-  'max-download-attempts': int(5, 'Attempts per layer', noEffect),
-  'oom-score-adjust': int(0, 'OOM score of the daemon', noEffect),
+  proxies,
+  'max-concurrent-downloads': int(3, 'Layers that one pull downloads at a time'),
+  'max-concurrent-uploads': int(5, 'Layers that one push uploads at a time'),
+  'max-download-attempts': int(5, 'Attempts per layer'),
+  'oom-score-adjust': int(0, 'OOM score of the daemon', {}, checkOomScore),
   'metrics-addr': string('', 'Address of the metrics endpoint'),
   'authorization-plugins': list('Authorization plugins', { flag: 'authorization-plugin' }),
-  'min-api-version': string('', 'Lowest API version to answer', { only: 'file', noEffect: true }),
+  'min-api-version': string('', 'Lowest API version', { only: 'file' }, checkMinVersion),
   'allow-nondistributable-artifacts': list('Registries to push foreign layers to', noEffect),
+}
+
+function checkLogFormat(text: string): void {
+  if (text !== 'text' && text !== 'json') {
+    throw new Refusal('invalid', `invalid log format: ${text}`)
+  }
+}
+
+function checkOomScore(value: number): void {
+  if (value < -1000 || value > 1000) {
+    throw new Refusal('invalid', `invalid oom-score-adjust: ${value}: use -1000 to 1000`)
+  }
+}
+
+function checkMinVersion(text: string): void {
+  if (!/^\d+\.\d+$/.test(text)) {
+    throw new Refusal('invalid', `API version must be provided as 1.44: ${text}`)
+  }
+  const version = toApiVersion(text)
+  if (version < toApiVersion(oldestVersion)) {
+    throw new Refusal('invalid', `minimum supported API version is ${oldestVersion}: ${text}`)
+  }
+  if (version > toApiVersion(newestVersion)) {
+    throw new Refusal('invalid', `maximum supported API version is ${newestVersion}: ${text}`)
+  }
 }
 
 function checkLevel(text: string): void {
@@ -243,7 +288,7 @@ const networks = {
   'dns-opts': list('DNS options', { flag: 'dns-opt' }),
   'dns-search': list('DNS search domains'),
   'network-control-plane-mtu': int(1500, 'MTU between managers of a swarm', noEffect),
-  'network-diagnostic-port': int(0, 'Port of network diagnostics', noEffect),
+  'network-diagnostic-port': int(0, 'Port of network diagnostics'),
   'swarm-default-advertise-addr': string('', 'Address that swarm advertises', noEffect),
   'default-bridge-name': string('docker0', 'Name of the default bridge that the daemon makes'),
   'firewall-shared-chains': bool(
@@ -264,21 +309,21 @@ function checkBackend(text: string): void {
 
 const containers = {
   'storage-driver': string('', 'Storage driver: overlay2', { short: 's' }),
-  'storage-opts': list('Storage driver options', { flag: 'storage-opt', noEffect: true }),
-  'log-driver': string('json-file', 'Log driver of containers that name none (json-file, none)'),
+  'storage-opts': list('Storage driver options', { flag: 'storage-opt' }),
+  'log-driver': string('json-file', 'Log driver of containers that name none: json-file, local, none'),
   'log-opts': map('Log options of containers that name none', { flag: 'log-opt' }),
   'cgroup-parent': string('', 'Parent cgroup of all containers'),
   'default-cgroupns-mode': string('', 'cgroup namespace of containers: host or private'),
   'default-ipc-mode': string('private', 'IPC namespace of containers: shareable or private'),
-  'default-shm-size': string('64M', 'Size of /dev/shm'),
+  'default-shm-size': string('64M', 'Size of /dev/shm', {}, parseBytes),
   'default-ulimits': ulimits,
   'default-runtime': string('runc', 'OCI runtime of containers'),
-  runtimes: object('Further OCI runtimes'),
+  runtimes: object('Further OCI runtimes', { noEffect: false }),
   'exec-opts': list('Options of the runtime (native.cgroupdriver=cgroupfs)', { flag: 'exec-opt' }),
   init: bool(false, 'Run an init in every container'),
   'init-path': string('', 'Path of the init binary'),
   'no-new-privileges': bool(false, 'Set no-new-privileges for new containers'),
-  'seccomp-profile': string('', 'Path of a seccomp profile'),
+  'seccomp-profile': string('', 'Path of a seccomp profile, builtin or unconfined'),
   'selinux-enabled': bool(false, 'SELinux labels'),
   'userns-remap': string('', 'User namespaces for containers'),
   'insecure-registries': list('Registries without TLS or with unknown certificates', {

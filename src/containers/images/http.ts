@@ -35,8 +35,12 @@ const redirectsMax = 10
 const userAgent = 'docker/28.2.2 (portolan)'
 
 const proxyEnv = process.env
-const plainAgent = new HttpAgent({ keepAlive: true, proxyEnv })
-const insecureAgent = new HttpsAgent({ keepAlive: true, proxyEnv, rejectUnauthorized: false })
+// Made when first needed: the daemon's configuration may name proxies of its own before.
+let plain: HttpAgent | undefined
+let insecure: HttpsAgent | undefined
+const plainAgent = () => (plain ??= new HttpAgent({ keepAlive: true, proxyEnv }))
+const insecureAgent = () =>
+  (insecure ??= new HttpsAgent({ keepAlive: true, proxyEnv, rejectUnauthorized: false }))
 /** Where the engine's users put the certificates of their own registries, by host and port. */
 const certificatesFolder = '/etc/docker/certs.d'
 const secureAgents = new Map<string, HttpsAgent>()
@@ -94,7 +98,7 @@ export async function exchange(call: HttpCall): Promise<HttpAnswer> {
 function send(call: HttpCall): Promise<IncomingMessage> {
   const { url, method, signal, body } = call
   const secure = url.protocol === 'https:'
-  const agent = !secure ? plainAgent : call.insecure ? insecureAgent : secureAgent(url.host)
+  const agent = !secure ? plainAgent() : call.insecure ? insecureAgent() : secureAgent(url.host)
   const headers = { 'User-Agent': userAgent, ...call.headers }
   return new Promise((resolve, reject) => {
     const outgoing = (secure ? httpsRequest : httpRequest)(url, {

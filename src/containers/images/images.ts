@@ -30,7 +30,7 @@ import {
 } from './remote.ts'
 import type { Credentials } from './registry-auth.ts'
 import { saveImages } from './save.ts'
-
+import { defaultTransfers, type TransferSettings } from './transfers.ts'
 export type { Image } from './catalogue.ts'
 export type { CommitRequest } from './commit.ts'
 export type { ImportRequest } from './import.ts'
@@ -42,10 +42,8 @@ export interface ImagesOptions {
   readonly emit: EmitEvent
   /** The containers made from an image; asked before one is removed. */
   readonly usersOf: (imageId: string) => readonly ImageUser[]
-  /** Registries (host:port) that may speak plain HTTP; those on loopback always may. */
-  readonly insecureRegistries?: readonly string[]
-  /** Mirrors of Docker Hub, as URLs, asked in turn before it. */
-  readonly mirrors?: readonly string[]
+  /** Asked at every pull and push: the daemon's configuration may be read again. */
+  readonly transfers?: () => TransferSettings
 }
 
 export interface ImageUsage {
@@ -80,8 +78,7 @@ export class Images {
     this.#remote = new Remote({
       catalogue,
       containerd: options.containerd,
-      insecureRegistries: options.insecureRegistries ?? [],
-      mirrors: options.mirrors ?? [],
+      settings: options.transfers ?? (() => defaultTransfers),
       storing: (task) => this.storing(task),
     })
   }

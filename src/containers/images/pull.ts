@@ -1,5 +1,5 @@
 /**
- * `docker pull`: the manifest for this platform, its configuration, and its layers, three at a
+ * `docker pull`: the manifest for this platform, its configuration, and its layers, several at a
  * time, straight into the content store. An interrupted layer goes on where it stopped.
  */
 import { KeyedQueue } from '../../base/queue.ts'
@@ -30,6 +30,7 @@ import {
 } from './reference.ts'
 import type { Registry } from './registry.ts'
 import { nameImage, unpackImage } from './store-image.ts'
+import { eachOf, type TransferSettings } from './transfers.ts'
 
 export interface PullRequest {
   /** With a tag or a digest. */
@@ -37,6 +38,7 @@ export interface PullRequest {
   readonly platform?: Platform
   readonly report: Report
   readonly signal: AbortSignal
+  readonly settings: TransferSettings
 }
 
 export interface Pulled {
@@ -45,8 +47,7 @@ export interface Pulled {
   readonly name: string
 }
 
-const layersAtOnce = 3
-const attemptsMax = 5
+
 const retryDelayMs = 250
 
 /** One at a time for each digest: two pulls of the same layer do not fetch it twice. */
@@ -100,7 +101,7 @@ function namesFor(reference: Reference, digest: string): readonly string[] {
 }
 
 async function resolve(
-  { reference, platform, report }: PullRequest,
+  { reference, platform, report, settings }: PullRequest,
   wanted: string,
   registry: Registry,
   content: ContentStore,
@@ -115,7 +116,8 @@ async function resolve(
   const manifest = parseManifest(parseDocument(fetched.bytes, 'the manifest'))
   report({ status: `Pulling from ${reference.path}`, id: wanted })
   const { digest: configDigest } = manifest.config
-  await downloadBlob(manifest.config, registry, content, () => undefined)
+  const quietly = { attemptsMax: settings.attemptsMax, report: () => undefined }
+  await downloadBlob(manifest.config, registry, content, quietly)
   const config = parseImageConfig(parseDocument(await content.readBytes(configDigest), 'config'))
   if (platform !== undefined && config.architecture !== platform.architecture) {
     const has = `${config.os}/${config.architecture}`
@@ -132,7 +134,7 @@ async function resolve(
 
 /** Answers the digests of those that were there before. */
 async function downloadLayers(
-  { report, signal }: PullRequest,
+  { report, signal, settings }: PullRequest,
   layers: readonly Descriptor[],
   registry: Registry,
   content: ContentStore,
@@ -145,24 +147,23 @@ async function downloadLayers(
     const status = isHere ? 'Already exists' : 'Pulling fs layer'
     report({ status, id: layerId(digest), progressDetail: {} })
   }
-  const next = unique[Symbol.iterator]()
-  const worker = async () => {
-    for (const layer of next) {
-      signal.throwIfAborted()
-      const id = layerId(layer.digest)
-      await downloadBlob(layer, registry, content, (current, total) =>
-        report({ status: 'Downloading', id, progressDetail: { current, total } }),
-      )
-      if (!present.has(layer.digest))
-        report({ status: 'Download complete', id, progressDetail: {} })
-    }
-  }
-  const workers = Array.from({ length: layersAtOnce }, worker)
   // All settle before a failure is told: nothing writes into the store behind our back.
-  const outcomes = await Promise.allSettled(workers)
-  const failed = outcomes.find((outcome) => outcome.status === 'rejected')
-  if (failed !== undefined) throw failed.reason
+  await eachOf(unique, settings.downloadsAtOnce, async (layer) => {
+    signal.throwIfAborted()
+    const id = layerId(layer.digest)
+    await downloadBlob(layer, registry, content, {
+      attemptsMax: settings.attemptsMax,
+      report: (current, total) =>
+        report({ status: 'Downloading', id, progressDetail: { current, total } }),
+    })
+    if (!present.has(layer.digest)) report({ status: 'Download complete', id, progressDetail: {} })
+  })
   return present
+}
+
+interface Manner {
+  readonly attemptsMax: number
+  readonly report: (current: number, total: number) => void
 }
 
 /** Fetches what is missing of the blob; harmless when it is there. */
@@ -170,7 +171,7 @@ function downloadBlob(
   blob: Descriptor,
   registry: Registry,
   content: ContentStore,
-  report: (current: number, total: number) => void,
+  { attemptsMax, report }: Manner,
 ): Promise<void> {
   return downloads.run(blob.digest, async () => {
     for (let attempt = 1; ; attempt++) {

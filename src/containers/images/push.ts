@@ -6,32 +6,43 @@ import type { Descriptor } from './documents.ts'
 import { counted, layerId, type Report } from './progress.ts'
 import { defaultTag, repositoryName, type Reference } from './reference.ts'
 import type { Registry } from './registry.ts'
+import { eachOf } from './transfers.ts'
+
+export interface PushManner {
+  readonly reference: Reference
+  readonly report: Report
+  readonly uploadsAtOnce: number
+}
 
 export async function pushImage(
   image: Image,
   target: Descriptor,
-  reference: Reference,
+  { reference, report, uploadsAtOnce }: PushManner,
   registry: Registry,
   content: ContentStore,
-  report: Report,
 ): Promise<void> {
   const { layers, config } = image.manifest
   const bytes = await content.readBytes(target.digest)
   // The first request is the one that may be refused; nothing is reported before it.
   const hasConfig = await registry.hasBlob(config.digest)
   report({ status: `The push refers to repository [${repositoryName(reference)}]` })
+  const ids = new Map<Descriptor, string>()
   for (const [index, layer] of layers.entries()) {
     const id = layerId(image.document.diffIds[index] ?? layer.digest)
+    ids.set(layer, id)
     report({ status: 'Preparing', id, progressDetail: {} })
+  }
+  await eachOf(layers, uploadsAtOnce, async (layer) => {
+    const id = ids.get(layer) ?? ''
     if (await registry.hasBlob(layer.digest)) {
       report({ status: 'Layer already exists', id, progressDetail: {} })
-      continue
+      return
     }
     await pushBlob(layer, registry, content, (current, total) =>
       report({ status: 'Pushing', id, progressDetail: { current, total } }),
     )
     report({ status: 'Pushed', id, progressDetail: {} })
-  }
+  })
   if (!hasConfig) await pushBlob(config, registry, content, () => undefined)
   const tag = reference.tag ?? defaultTag
   await registry.pushManifest(tag, bytes, target.mediaType)

@@ -28,6 +28,7 @@ import {
 } from './reference.ts'
 import { Registry } from './registry.ts'
 import type { Credentials } from './registry-auth.ts'
+import type { TransferSettings } from './transfers.ts'
 
 export interface RemoteRequest {
   readonly reference: Reference
@@ -52,9 +53,7 @@ export interface Distribution {
 export interface RemoteOptions {
   readonly containerd: Containerd
   readonly catalogue: Catalogue
-  readonly insecureRegistries: readonly string[]
-  /** Asked before Docker Hub. */
-  readonly mirrors: readonly string[]
+  readonly settings: () => TransferSettings
   readonly storing: <T>(task: () => Promise<T>) => Promise<T>
 }
 
@@ -69,7 +68,8 @@ export class Remote {
 
   /** Without a tag, every tag of the repository. Mirrors of Docker Hub are asked first. */
   async pull(request: RemotePull): Promise<readonly Pulled[]> {
-    const mirrors = request.reference.domain === 'docker.io' ? this.#options.mirrors : []
+    const isHub = request.reference.domain === 'docker.io'
+    const mirrors = isHub ? this.#options.settings().mirrors : []
     for (const mirror of mirrors) {
       try {
         return await this.#pullFrom(request, this.#registry(request, 'pull', mirror))
@@ -88,11 +88,12 @@ export class Remote {
         ? (await registry.tags()).map((tag) => ({ ...reference, tag }))
         : [reference]
     const { containerd, catalogue, storing } = this.#options
+    const settings = this.#options.settings()
     const pulled: Pulled[] = []
     for (const one of references) {
       pulled.push(
         await withLease(containerd, (content) =>
-          pullImage({ ...request, reference: one }, registry, catalogue, content, storing),
+          pullImage({ ...request, reference: one, settings }, registry, catalogue, content, storing),
         ),
       )
     }
@@ -113,10 +114,13 @@ export class Remote {
       throw new Refusal('notFound', `An image does not exist locally with the tag: ${repository}`)
     }
     const content = new ContentStore(containerd, '')
+    const { report } = request
+    const { uploadsAtOnce } = this.#options.settings()
     for (const reference of references) {
       const { image, target } = this.#local(reference)
       const registry = this.#registry({ ...request, reference }, 'pull,push')
-      await pushImage(image, target, reference, registry, content, request.report)
+      const push = { reference, report, uploadsAtOnce }
+      await pushImage(image, target, push, registry, content)
     }
   }
 
@@ -172,7 +176,7 @@ export class Remote {
     actions: 'pull' | 'pull,push',
     mirror?: string,
   ): Registry {
-    const { insecureRegistries } = this.#options
+    const { insecureRegistries } = this.#options.settings()
     const options = { reference, signal, insecureRegistries, actions }
     // Credentials are for the registry itself, not for who mirrors it.
     return mirror === undefined
