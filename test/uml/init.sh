@@ -6,17 +6,22 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
-for folder in /run /tmp; do mount -t tmpfs -o mode=1777 tmpfs "$folder"; done
+mount -t tmpfs -o mode=1777 tmpfs /run
+# The checkout may lie below /tmp, which is about to be covered.
+mkdir /run/checkout /run/modules
+mount --bind "$PORTOLAN_ROOT" /run/checkout
+mount --bind "$PORTOLAN_MODULES" /run/modules
+mount -t tmpfs -o mode=1777 tmpfs /tmp
 # Modules are loaded when they are needed, as on any Debian, but from where they were unpacked.
 mkdir -p /tmp/root/lib
-ln -s "$PORTOLAN_MODULES" /tmp/root/lib/modules
+ln -s /run/modules /tmp/root/lib/modules
 printf '#!/bin/sh\nexec modprobe -d /tmp/root "$@"\n' >/tmp/modprobe
 chmod 755 /tmp/modprobe
 echo /tmp/modprobe >/proc/sys/kernel/modprobe
 ip link set lo up
-cd "$PORTOLAN_ROOT" || exit 1
+cd /run/checkout || exit 1
 export NODE_COMPILE_CACHE=/tmp/compiled HOME=/tmp
-./scripts/node --disable-warning=ExperimentalWarning --test-reporter=tap "$PORTOLAN_FILE" 2>&1
+./scripts/node --disable-warning=ExperimentalWarning --test-reporter=tap "${PORTOLAN_FILE#"$PORTOLAN_ROOT"/}" 2>&1
 echo "# guest ends"
 echo o >/proc/sysrq-trigger
 sleep 60
