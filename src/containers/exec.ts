@@ -1,5 +1,6 @@
 /** docker exec: create, start (attached or detached), resize, inspect. */
 import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { newId } from '../base/id.ts'
 import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
@@ -13,6 +14,10 @@ import type { Context } from './rooms.ts'
 
 /** Clients that ask for the exit code do so at once; memory is not for ever. */
 const endedKeptMs = 300_000
+
+/** How long a resize waits for its process, and how often it looks. */
+const startTimeoutMs = 10_000
+const startPollMs = 5
 
 /** The program, a blank, and its arguments, if any: so do Docker's events write it. */
 function commandText({ command: [program = '', ...args] }: ExecSpec): string {
@@ -93,7 +98,7 @@ export async function startExec(
   { exec, container }: FoundExec,
   { client, consoleSize }: ExecStart,
 ): Promise<void> {
-  exec.consoleSize = consoleSize
+  exec.consoleSize = consoleSize ?? exec.consoleSize
   const { spec } = exec
   let attachment: Attachment | undefined
   const joined = async () => {
@@ -157,10 +162,18 @@ export async function resizeExec(
   height: number,
   width: number,
 ): Promise<void> {
-  if (!exec.running) {
-    // Resizes may come before the process is there: the size is what it starts with.
+  if (!exec.started) {
+    // The size is what it starts with.
     exec.consoleSize = [height, width]
     return
+  }
+  // Clients resize as soon as their stream is open, when there may be no process yet.
+  const deadline = Date.now() + startTimeoutMs
+  while (exec.running && exec.pid === 0) {
+    if (Date.now() > deadline) {
+      throw new Refusal('internal', 'timeout waiting for exec session ready')
+    }
+    await sleep(startPollMs)
   }
   await resize(context, container, exec.id, height, width)
 }
