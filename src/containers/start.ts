@@ -5,6 +5,7 @@
  * Runs inside the container's queue. The wait for the exit is registered before the process runs.
  */
 import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import { mount, isMountPoint } from '../kernel/mount.ts'
@@ -67,7 +68,8 @@ export async function startContainer(
     undo.push(() => releaseShm(context, container.id))
     undo.push(() => context.networks.close(container.id))
     const network = await openNetwork(context, container)
-    const subpaths = openSubpaths(container.record.mounts)
+    const parts = join(context.config.execRoot, 'parts', container.id)
+    const subpaths = openSubpaths(parts, container.record.mounts)
     opened = subpaths
     const root = { path: rootfs, mounts: new Map<string, string>() }
     const spec = buildSpec(context, container, root, { ...network, subpaths: subpaths.sources })
