@@ -119,7 +119,7 @@ async function walk(lab: Lab, compose: Compose): Promise<void> {
   await assertNetworks(lab, format, inside)
 
   // Published: one port, a range on loopback, UDP.
-  assert.match(await lab.must('wget -qO- http://127.0.0.1:8081'), /served/)
+  assert.match(await lab.must('curl -s http://127.0.0.1:8081'), /served/)
   assert.match(await run('port', 'web', '80'), /0\.0\.0\.0:8081/)
   assert.match(await run('port', 'web', '9002'), /127\.0\.0\.1:9002/)
   assert.match(await run('port', '--protocol=udp', 'web', '53'), /0\.0\.0\.0:5300/)
