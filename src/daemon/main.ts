@@ -199,8 +199,13 @@ function applyToProcess(config: Config): void {
     process.env[variable] = value
     process.env[variable.toUpperCase()] = value
   }
-  if (config['oom-score-adjust'] !== 0) {
-    writeFileSync('/proc/self/oom_score_adj', String(config['oom-score-adjust']))
+  const score = config['oom-score-adjust']
+  if (score !== 0) {
+    try {
+      writeFileSync('/proc/self/oom_score_adj', String(score))
+    } catch (error) {
+      throw wrap(`oom-score-adjust cannot be ${score} here: `, error)
+    }
   }
   for (const option of withoutEffect(config)) log.warn('an option has no effect here', { option })
 }
