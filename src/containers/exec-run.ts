@@ -219,11 +219,7 @@ export async function runProbe(
   }
   try {
     tell(`exec_start: ${command.join(' ')}`)
-    tell(`exec_start: ${command.join(' ')}`)
     const running = await launchExec(context, container, exec, collect)
-    running.ended
-      .then(() => tell('exec_die', { exitCode: String(exec.exitCode ?? 0) }))
-      .catch(told)
     running.ended
       .then(() => tell('exec_die', { exitCode: String(exec.exitCode ?? 0) }))
       .catch(told)
