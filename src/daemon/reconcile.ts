@@ -9,14 +9,14 @@ import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import type { Monitor } from '../kernel/monitor.ts'
 
-/** What nobody tells of (a sysctl, a file) is found within this time. */
+/** What nobody tells of (a sysctl, a file) is found within this time, or the share below. */
 const intervalMs = 30_000
 /** An event this soon after an operation of ours is taken for its echo. */
 const echoMs = 1500
 /** While operations go on, a comparison at most so often … */
 const laterMs = 2000
-/** … and never so often that it takes more than this share of the time. */
-const shareMax = 0.02
+/** … and never so often, busy or not, that it takes more than this share of the time. */
+const shareMax = 0.005
 /** Somebody who keeps changing things against us is answered at most so often. */
 const againMs = 250
 
@@ -57,7 +57,7 @@ export function startReconcileLoop(
         running = undefined
         dueMs = Infinity
         tookMs = performance.now() - started
-        scheduleWithin(disturbedMeanwhile ? Math.max(laterMs, tookMs / shareMax) : intervalMs)
+        scheduleWithin(Math.max(disturbedMeanwhile ? laterMs : intervalMs, tookMs / shareMax))
       })
   }
   const monitor = watch((overrun) => {

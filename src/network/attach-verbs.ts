@@ -36,7 +36,7 @@ import {
 import type { Room } from './room.ts'
 import { departureKeys, emitEndpoints, refusals, saveSandbox } from './sandbox-verbs.ts'
 import type { SandboxEntry } from './state.ts'
-import { allOrFirstFailure, UndoStack } from './undo.ts'
+import { allOrFirstFailure, throwFirstFailure, UndoStack } from './undo.ts'
 import { dnsNamesOf, needsResolver, setNames, setResolver } from './zones.ts'
 
 /** Attaches a running container to one more network. Runs in the container's queue. */
@@ -60,6 +60,15 @@ export async function connectSandbox(
     const after = await movePorts(room, before, draft, undo)
     await room.departures.gone(departureKeys(room, endpoint))
     const steps = diffObjects(objectsOf(room, after), objectsOf(room, before))
+    // Told before the kernel's part, which keeps this thread busy: the keeper works meanwhile.
+    undo.push(async () => {
+      await setNames(room, network.id, endpoint.id, undefined)
+      await Promise.all(stateResolver(room, after, before))
+    })
+    const told = Promise.allSettled([
+      setNames(room, network.id, endpoint.id, endpoint),
+      ...stateResolver(room, before, after),
+    ])
     // Shown and made without an await between: a repair would make it, too.
     show(entry, after)
     const made = applySteps(steps, needsAnnouncement(room, endpoint))
@@ -71,9 +80,7 @@ export async function connectSandbox(
     })
     changeHosts(after, endpoint, true)
     undo.push(() => changeHosts(after, endpoint, false))
-    undo.push(() => setNames(room, network.id, endpoint.id, undefined))
-    const names = setNames(room, network.id, endpoint.id, endpoint)
-    await settle(room, entry, before, after, undo, [names], alongside)
+    await settle(room, entry, before, after, undo, [told.then(throwFirstFailure)], alongside)
     await moveExternal(room, before, after, undo)
     await refreshParents(room, parents)
     emitEndpoints(room, 'connect', [endpoint])
@@ -175,20 +182,22 @@ async function settle(
   tasks: readonly Promise<unknown>[],
   alongside: Alongside | undefined,
 ): Promise<void> {
-  const internal = needsResolver(room, after)
-  const wasInternal = needsResolver(room, before)
-  const text = resolvConfOf(room, after, internal)
+  const text = resolvConfOf(room, after, needsResolver(room, after))
   const resolvConfHash = updateResolvConf(after, text, entry.record.resolvConfHash)
   const record: SandboxRecord = { sandbox: after, resolvConfHash }
   undo.push(() => saveSandbox(room, { ...entry.record, sandbox: before }))
   await allOrFirstFailure([
     ...tasks,
-    ...(internal ? [setResolver(room, after)] : []),
-    ...(wasInternal && !internal ? [room.keeper.removeResolver(after.id)] : []),
     ...(rulesChange(room, before, after) ? [stateFirewall(room, after)] : []),
     saveSandbox(room, record, alongside),
   ])
   entry.record = record
+}
+
+/** Opens, updates or closes the resolver of a sandbox that changes. */
+function stateResolver(room: Room, before: Sandbox, after: Sandbox): Promise<unknown>[] {
+  if (needsResolver(room, after)) return [setResolver(room, after)]
+  return needsResolver(room, before) ? [room.keeper.removeResolver(after.id)] : []
 }
 
 function rulesChange(room: Room, before: Sandbox, after: Sandbox): boolean {
@@ -240,7 +249,8 @@ export async function disconnectSandbox(
     })
     changeHosts(after, endpoint, false)
     const names = setNames(room, network.id, endpoint.id, undefined)
-    const tasks = [names, ...droppedPorts(room, before, after)]
+    const resolver = stateResolver(room, before, after)
+    const tasks = [names, ...resolver, ...droppedPorts(room, before, after)]
     await settle(room, entry, before, after, undo, tasks, alongside)
   } catch (error) {
     await undo.run()

@@ -25,6 +25,10 @@ export class UndoStack {
 
 /** Waits for all, then throws the first failure: nothing is left running behind an error. */
 export async function allOrFirstFailure(tasks: readonly Promise<unknown>[]): Promise<void> {
-  const outcomes = await Promise.allSettled(tasks)
+  throwFirstFailure(await Promise.allSettled(tasks))
+}
+
+/** For tasks that were started earlier and gathered by `Promise.allSettled`. */
+export function throwFirstFailure(outcomes: readonly PromiseSettledResult<unknown>[]): void {
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
 }
