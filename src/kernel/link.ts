@@ -121,6 +121,20 @@ export function findLinkOn(socket: NetlinkSocket, name: string): Link | undefine
   }
 }
 
+/** The name of the link with this index; '' when there is none. */
+export function linkNameOf(ns: Netns, index: number): string {
+  return withRoute(ns, (socket) => {
+    try {
+      const body = [linkHeader({ index }), u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)]
+      const found = socket.get({ type: RTM_GETLINK, body, attempted: `find link ${index}` })
+      return parseLink(found).name
+    } catch (error) {
+      if (isKernelError(error, 'ENODEV')) return ''
+      throw error
+    }
+  })
+}
+
 export interface BridgeSpec {
   readonly name: string
   /** Left to the kernel when absent; then it changes with the ports. */

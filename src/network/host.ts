@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { parseAddress, type Address } from '../address/ip.ts'
 import { parsePrefix, type Prefix } from '../address/prefix.ts'
 import { listAddresses } from '../kernel/address.ts'
-import { findLink, listLinks, supportsLinkKind, type Link } from '../kernel/link.ts'
+import { findLink, linkNameOf, listLinks, supportsLinkKind, type Link } from '../kernel/link.ts'
 import { homeNetns, openNetns, type Netns } from '../kernel/netns.ts'
 import type { IpvlanObject, KernelObject, MacvlanObject } from '../kernel/object.ts'
 import { listDestinations, listRoutes } from '../kernel/route.ts'
@@ -71,8 +71,8 @@ export function resolversOfHost(path: string): readonly Address[] {
 }
 
 /**
- * What the kernel has of `desired`, in the same form: other objects are not looked at. One dump
- * per kind and namespace.
+ * What the kernel has of `desired`, in the same form: other objects are not looked at. At most one
+ * dump per kind and namespace, none of links where few are asked for.
  */
 export function findObjects(desired: readonly KernelObject[]): readonly KernelObject[] {
   const byNetns = new Map<string, KernelObject[]>()
@@ -104,7 +104,7 @@ function findIn(path: string, desired: readonly KernelObject[]): KernelObject[] 
   const ns = tryOpen(path)
   if (ns === undefined) return []
   try {
-    return new Finder(ns).find(desired)
+    return new Finder(ns, desired.length).find(desired)
   } finally {
     ns.close()
   }
@@ -120,14 +120,19 @@ export function tryOpen(path: string): Netns | undefined {
   }
 }
 
+/** Up to so many objects, links are looked up one by one: a dump grows with all there are. */
+const singleLooksMax = 16
+
 class Finder {
   #ns: Netns
+  #single: boolean
   #links: ReadonlyMap<string, Link> | undefined
   #addresses: ReadonlySet<string> | undefined
   #routes: ReturnType<typeof listRoutes> | undefined
 
-  constructor(ns: Netns) {
+  constructor(ns: Netns, objects: number) {
     this.#ns = ns
+    this.#single = objects <= singleLooksMax
   }
 
   find(desired: readonly KernelObject[]): KernelObject[] {
@@ -188,8 +193,15 @@ class Finder {
   }
 
   #link(name: string): Link | undefined {
+    if (this.#single) return this.#singleLink(name)
     this.#links ??= new Map(listLinks(this.#ns).map((link) => [link.name, link]))
     return this.#links.get(name)
+  }
+
+  #singleLink(name: string): Link | undefined {
+    const link = findLink(this.#ns, name)
+    if (link === undefined || link.masterIndex === 0) return link
+    return { ...link, master: linkNameOf(this.#ns, link.masterIndex) }
   }
 }
 
