@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { before } from 'node:test'
-import { Lab, dockerdPath, root, type Ran } from './lab/lab.ts'
+import { Lab, dockerdPath, root, sleep, type Ran } from './lab/lab.ts'
 
 const socket = '/run/portolan/docker.sock'
 
@@ -36,7 +36,21 @@ class Machine {
     assert.equal(ran.code, 0, `${line}: exit ${ran.code}\n${ran.out}${ran.err}\n${log}`)
     return ran.out.trimEnd()
   }
+
+  /** The kernel is (again) as it was, at the latest when the last process has gone. */
+  async expectState(expected: string): Promise<void> {
+    const deadline = Date.now() + settleTimeoutMs
+    let state = await this.must(kernelState)
+    while (state !== expected && Date.now() < deadline) {
+      await sleep(100)
+      state = await this.must(kernelState)
+    }
+    assert.equal(state, expected)
+  }
 }
+
+/** A process that was told to end may take this long to be gone. */
+const settleTimeoutMs = 5_000
 
 /** The machine's network as `ip` and `iptables-save` tell it; counters, times and neighbours left out. */
 const kernelState = `ip -br link | sed 's/@.*//;s/ .*//'; ip -br addr; ip route; cat /proc/sys/net/ipv4/ip_forward;
@@ -73,13 +87,13 @@ test('up starts an engine, twice is harmless, down leaves the machine as it was'
   const plan = await machine.sh('portolan plan')
   assert.ok(plan.code === 2 || plan.code === 0) // the reconciler may have been faster
   assert.match(await machine.must('portolan down'), /Portolan is down/)
-  assert.equal(await machine.must(kernelState), before)
+  await machine.expectState(before)
   assert.ok(!existsSync('/etc/portolan/daemon.json'))
   // What was there comes back.
   await machine.must('portolan up')
   assert.match(await machine.must('portolan ps -a'), /web/)
   await machine.must('portolan rm -f web && portolan network rm net && portolan down')
-  assert.equal(await machine.must(kernelState), before)
+  await machine.expectState(before)
 })
 
 const noDockerd = dockerdPath() === undefined ? 'no dockerd here to stand beside' : false
@@ -106,7 +120,7 @@ test('beside a dockerd, up takes a bridge and addresses of its own, and both wor
   await machine.must('docker restart -t 0 ours')
   assert.equal(await machine.must('ip netns exec neighbour curl -s -m 3 198.51.100.1:5050'), 'hi')
   await machine.must('docker rm -f ours ours0 && docker network rm net && portolan down')
-  assert.equal(await machine.must(kernelState), before)
+  await machine.expectState(before)
   assert.equal(await machine.must('ip netns exec neighbour curl -s -m 3 198.51.100.1:6060'), 'theirs')
 })
 
@@ -125,6 +139,6 @@ test('down says what is wrong with a broken configuration, and works after a SIG
   await machine.must('cp /run/good.json /etc/portolan/daemon.json; portolan up')
   await machine.must('kill -9 $(cat /run/portolan/keeper.pid | cut -d" " -f1) $(cat /run/portolan/containerd.pid) $(cat /run/portolan/*.pid | head -1 | cut -d" " -f1) || true')
   await machine.must('portolan down')
-  assert.equal(await machine.must(kernelState), before)
+  await machine.expectState(before)
   assert.equal(await machine.must('ls /run/portolan /run/containerd/s /run/containerd/runc/portolan 2>/dev/null || true; grep -c /portolan/ /proc/self/mountinfo || true'), '/run/containerd/runc/portolan:\n\n/run/containerd/s:\n0')
 })
