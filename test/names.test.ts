@@ -211,7 +211,7 @@ options edns0 ndots:0
 # Option ndots from: internal`],
   ['overrides', ['--network', 'aa', '-h', 'app', '--domainname', 'corp.test', '--dns', '192.0.2.53',
     '--dns-search', '.', '--dns-option', 'ndots:3', '--add-host', 'x:1.2.3.4',
-    '--add-host', 'y=::1'],
+    '--add-host', 'y:::1'],
   `${fixedHosts}\n1.2.3.4\tx\n::1\ty\n10.1.0.5\tapp.corp.test app`, `
 nameserver 127.0.0.11
 options ndots:3

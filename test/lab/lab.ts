@@ -99,7 +99,7 @@ export class Lab {
       '--exec-root', join(this.folder, 'run'), '--pidfile', join(this.folder, 'pid'), ...flags,
     ]
     const command = this.#options.engine === 'dockerd'
-      ? [dockerdPath() ?? 'dockerd', '--storage-driver', 'overlay2', ...roots]
+      ? [dockerdPath() ?? 'dockerd', '--storage-driver', 'overlay2', ...initPath(), ...roots]
       : [join(root, 'portolan'), 'daemon', ...roots]
     const { netns } = this.#options
     // nsenter and not `ip netns exec`: that one mounts a new sysfs and hides the cgroups.
@@ -165,9 +165,13 @@ export class Lab {
     assert.equal(answer.status, 200, answer.text)
   }
 
-  /** The stock CLI with these arguments. */
-  docker(...args: readonly string[]): Promise<Ran> {
-    return this.run(this.#cli, args)
+  /** The stock CLI with these arguments; what an older one words otherwise is told in newer words. */
+  async docker(...args: readonly string[]): Promise<Ran> {
+    const ran = await this.run(this.#cli, args)
+    if (dockerCliMajor() >= 28) return ran
+    const { code, out, err } = ran
+    const listsPorts = args[0] === 'port' || args[0] === 'ps'
+    return { code, out: listsPorts ? inNewerForm(out) : out, err: inNewerWords(err) }
   }
 
   /** The stock CLI; fails the test unless it succeeds. Answers its output without the last newline. */
@@ -284,6 +288,35 @@ export class Lab {
     assert.deepEqual(rules.filter((rule) => /br-|DNAT/.test(rule)), [], 'rules left behind')
     assert.deepEqual(now.shims.filter((shim) => !this.#before.shims.includes(shim)), [], 'shims left behind')
   }
+}
+
+/** Unpacked for the tests, Debian's dockerd has no docker-init beside it: tini is what that is. */
+function initPath(): readonly string[] {
+  return existsSync('/usr/bin/docker-init') ? [] : ['--init-path', '/usr/bin/tini']
+}
+
+/** The major version of the stock CLI here: 20 has neither all options nor all words of 28. */
+export function dockerCliMajor(): number {
+  if (cliMajor === undefined) {
+    const told = spawnSync(dockerCliPath(), ['--version'], { encoding: 'utf8' }).stdout
+    cliMajor = Number(/version (\d+)\./.exec(told)?.[1])
+  }
+  return cliMajor
+}
+
+let cliMajor: number | undefined
+
+/** CLI 20.10 prints `:::80` for `[::]:80`, `::1:80` for `[::1]:80`. */
+function inNewerForm(text: string): string {
+  return text.replace(/(?<![\w.:[])([0-9a-f:]*::[0-9a-f:]*?):(\d+)(?=->|,|$)/gm, '[$1]:$2')
+}
+
+/** CLI 20.10 has sentences of its own for what is not there. */
+function inNewerWords(text: string): string {
+  return text
+    .replace(/^(docker: Error response from daemon: .*)\.$/m, '$1')
+    .replace(/^Error: No such network: (.*)$/m, 'Error response from daemon: network $1 not found')
+    .replace(/^Error: No such volume: (.*)$/m, 'Error response from daemon: get $1: no such volume')
 }
 
 interface Leftovers {
