@@ -79,7 +79,7 @@ function processOf(context: Context, container: Container, exec: Exec): OciProce
 
 /** The container ended between our look and the start: said as if it had before. */
 function checkStillThere({ id, record }: Container, error: unknown): void {
-  const gone = isNotFound(error) || /ttrpc: closed|stopped state/.test(containerdMessage(error))
+  const gone = isNotFound(error) || /ttrpc: closed|in a (stopped|deleted) state/.test(containerdMessage(error))
   if (!gone && hasProcess(record.state.status)) return
   throw new Refusal('conflict', `container ${id} is not running`, { cause: error })
 }
