@@ -1,11 +1,11 @@
 /**
- * Chooses what stands behind the firewall writer, remembers policies that it changed, and takes
+ * Chooses what stands behind the firewall writer, remembers what was there before us, and takes
  * away the rules of the other backend after a change of `--firewall-backend`.
  */
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import { tableAccess, nftAccess } from '../firewall/access.ts'
-import type { Backend, PolicyRecord } from '../firewall/backend.ts'
+import type { Backend, FormerState } from '../firewall/backend.ts'
 import { ZonedFirewall, type FirewalldStatus } from '../firewall/firewalld/zoned.ts'
 import type { Firewall } from '../firewall/intent.ts'
 import { IptablesBackend } from '../firewall/iptables.ts'
@@ -35,8 +35,8 @@ export async function openFirewall(
   forwarding: Forwarding,
 ): Promise<OpenFirewall> {
   const words = store.collection(collectionName, parseWord)
-  const policies = policyRecord(store, (id) => words.get(id)?.word)
-  const make = (name: string): Backend => makeBackend(name, config, forwarding, policies)
+  const former = formerState(store, (id) => words.get(id)?.word)
+  const make = (name: string): Backend => makeBackend(name, config, forwarding, former)
   if (!config.iptables) {
     return { firewall: noFirewall, firewalld: () => ({ running: false, reloadedAt: '' }) }
   }
@@ -54,14 +54,14 @@ function makeBackend(
   name: string,
   config: Config,
   forwarding: Forwarding,
-  policies: PolicyRecord,
+  former: FormerState,
 ): Backend {
   const settings = firewallSettings(config)
   const dropForwarding = (family: Family) =>
     !config['ip-forward-no-drop'] && forwarding.switchedByUs(family)
   return name === 'nftables'
     ? new NftablesBackend({ settings, access: nftAccess(homeNetns()), dropForwarding })
-    : new IptablesBackend({ settings, access: tableAccess(), dropForwarding, policies })
+    : new IptablesBackend({ settings, access: tableAccess(), dropForwarding, former })
 }
 
 /** The tools of the other backend may be gone by now: then so is the way to its rules. */
@@ -86,7 +86,7 @@ function change(id: string, word: string | undefined) {
   return { collection: collectionName, id, document: word === undefined ? null : { word } }
 }
 
-function policyRecord(store: Store, get: (id: string) => string | undefined): PolicyRecord {
+function formerState(store: Store, get: (id: string) => string | undefined): FormerState {
   return {
     get: (key) => get(String(key)),
     set: (key, word) => store.write([change(String(key), word)]),

@@ -41,11 +41,11 @@ export interface Backend {
  * What was there before us; kept by the caller, over restarts. Under the family: the forwarding
  * policy. Under `chainsN`: chains with names of ours that somebody else had made (`table/chain`).
  */
-export type PolicyKey = Family | `chains${Family}`
+export type FormerKey = Family | `chains${Family}`
 
-export interface PolicyRecord {
-  get(key: PolicyKey): string | undefined
-  set(key: PolicyKey, word: string | undefined): Promise<void>
+export interface FormerState {
+  get(key: FormerKey): string | undefined
+  set(key: FormerKey, word: string | undefined): Promise<void>
 }
 
 /** Words of a rule that names this bridge or address (alone, as a host, or before a port). */

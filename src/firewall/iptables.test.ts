@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import test from 'node:test'
 import { tableAccess } from './access.ts'
-import type { PolicyRecord } from './backend.ts'
+import type { FormerState } from './backend.ts'
 import { IptablesBackend } from './iptables.ts'
 import type { TableAccess } from './iptables.ts'
 import type { BridgeIntent, FirewallSettings, PortIntent } from './intent.ts'
@@ -42,7 +42,7 @@ const listing = (table: string, family = 4) =>
   shell(`${family === 4 ? 'iptables' : 'ip6tables'} -t ${table} -S`).split('\n')
     .filter((line) => line.startsWith('-A'))
 
-class Policies implements PolicyRecord {
+class Former implements FormerState {
   readonly kept = new Map<number, string>()
   get(family: 4 | 6) {
     return this.kept.get(family)
@@ -73,13 +73,13 @@ function counting(): TableAccess & { saves: number; restores: string[] } {
 
 async function open(
   change: Partial<FirewallSettings> = {},
-  options: { drop?: boolean; policies?: Policies } = {},
+  options: { drop?: boolean; former?: Former } = {},
 ) {
   const access = counting()
   const backend = new IptablesBackend({
     settings: { ...settings, ...change }, access,
     dropForwarding: () => options.drop ?? false,
-    policies: options.policies ?? new Policies(),
+    former: options.former ?? new Former(),
   })
   const writer = new FirewallWriter(backend)
   await writer.start()
@@ -209,7 +209,7 @@ test('what an earlier life has left is kept until it is known who uses it', asyn
   shell('iptables -t nat -Z && iptables -Z')
   const access = counting()
   const backend = new IptablesBackend({
-    settings, access, dropForwarding: () => false, policies: new Policies(),
+    settings, access, dropForwarding: () => false, former: new Former(),
   })
   const second = new FirewallWriter(backend)
   await second.start()
@@ -316,10 +316,10 @@ for (const [name, set, intent, expected] of variants) {
 
 test('the forwarding policy is changed only when asked for, and restored', async () => {
   flush()
-  const policies = new Policies()
-  const { writer } = await open({}, { drop: true, policies })
+  const former = new Former()
+  const { writer } = await open({}, { drop: true, former })
   assert.match(shell('iptables -S FORWARD'), /-P FORWARD DROP/)
-  assert.equal(policies.kept.get(4), 'ACCEPT')
+  assert.equal(former.kept.get(4), 'ACCEPT')
   shell('iptables -P FORWARD ACCEPT')
   assert.deepEqual(await writer.plan(), ['iptables -P FORWARD DROP'])
   await writer.reconcile()

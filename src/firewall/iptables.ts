@@ -8,7 +8,7 @@
  */
 import { Refusal, messageOf } from '../base/refusal.ts'
 import { log } from '../base/log.ts'
-import type { Backend, ExplainMatch, PolicyRecord, Unit, UnitChange } from './backend.ts'
+import type { Backend, ExplainMatch, FormerState, Unit, UnitChange } from './backend.ts'
 import { mentions } from './backend.ts'
 import { compileBase, compileBridge, compileEndpoint, familiesOf } from './compile.ts'
 import { diffTable } from './diff.ts'
@@ -35,7 +35,7 @@ export interface IptablesOptions {
   readonly access: TableAccess
   /** Whether the engine itself switched forwarding on: then FORWARD drops what nobody accepts. */
   readonly dropForwarding: (family: Family) => boolean
-  readonly policies: PolicyRecord
+  readonly former: FormerState
 }
 
 /** Somebody else may write between our reading and writing; then it is read again. */
@@ -77,12 +77,12 @@ export class IptablesBackend implements Backend {
 
   /** Beside another engine: the chains that it had before our first start are never deleted. */
   async #rememberForeignChains(family: Family): Promise<void> {
-    const { access, policies } = this.#options
-    if (!this.#settings.sharedChains || policies.get(`chains${family}`) !== undefined) return
+    const { access, former } = this.#options
+    if (!this.#settings.sharedChains || former.get(`chains${family}`) !== undefined) return
     const saved = parseSave(await access.save(family))
     const found = tables.flatMap((table) =>
       [...(saved.get(table)?.keys() ?? [])].map((chain) => `${table}/${chain}`))
-    await policies.set(`chains${family}`, found.join(' '))
+    await former.set(`chains${family}`, found.join(' '))
   }
 
   async #demandPrograms(): Promise<void> {
@@ -162,7 +162,7 @@ export class IptablesBackend implements Backend {
     this.#ruleset = new Ruleset()
     for (const family of this.#families()) {
       const saved = parseSave(await this.#options.access.save(family))
-      const foreign = new Set(this.#options.policies.get(`chains${family}`)?.split(' '))
+      const foreign = new Set(this.#options.former.get(`chains${family}`)?.split(' '))
       const sections: Section[] = []
       for (const table of tables.toReversed()) {
         const found: SavedTable = saved.get(table) ?? new Map()
@@ -173,8 +173,8 @@ export class IptablesBackend implements Backend {
         sections.push({ table, lines })
       }
       await this.#restore(family, sections)
-      await this.#options.policies.set(family, undefined)
-      await this.#options.policies.set(`chains${family}`, undefined)
+      await this.#options.former.set(family, undefined)
+      await this.#options.former.set(`chains${family}`, undefined)
     }
     this.#verified.clear()
   }
@@ -253,7 +253,7 @@ export class IptablesBackend implements Backend {
       const sections = changes.map(([table, { additions }]) => ({ table, lines: [...additions] }))
       if (this.#wantsDrop(family, saved)) {
         const policy = saved.get('filter')?.get('FORWARD')?.policy ?? 'ACCEPT'
-        await this.#options.policies.set(family, policy)
+        await this.#options.former.set(family, policy)
         sections.find(({ table }) => table === 'filter')?.lines.push('-P FORWARD DROP')
       }
       for (const [table, { removals }] of changes.toReversed()) {
@@ -291,7 +291,7 @@ export class IptablesBackend implements Backend {
   }
 
   #restorePolicy(family: Family): readonly string[] {
-    const policy = this.#options.policies.get(family)
+    const policy = this.#options.former.get(family)
     return policy === undefined ? [] : [`-P FORWARD ${policy}`]
   }
 

@@ -164,9 +164,9 @@ function onBoth(name: string, set: Partial<FirewallSettings>, task: Case): void 
     test(`${backend}: ${name}`, async () => {
       shell('nft flush ruleset')
       const options = { settings: { ...settings, ...set }, dropForwarding: () => true }
-      const policies = { get: () => undefined, set: async () => undefined }
+      const former = { get: () => undefined, set: async () => undefined }
       const writer = new FirewallWriter(backend === 'iptables'
-        ? new IptablesBackend({ ...options, access: tableAccess(), policies })
+        ? new IptablesBackend({ ...options, access: tableAccess(), former })
         : new NftablesBackend({ ...options, access: nftAccess(homeNetns()) }))
       const holder = new PortHolder()
       const relay = options.settings.userlandProxy

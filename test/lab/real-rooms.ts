@@ -40,8 +40,8 @@ function realFirewall(
     const access = nftAccess(homeNetns())
     return new FirewallWriter(new NftablesBackend({ settings, access, dropForwarding }))
   }
-  const policies = { get: () => undefined, set: async () => undefined }
-  const options = { settings, access: tableAccess(), dropForwarding, policies }
+  const former = { get: () => undefined, set: async () => undefined }
+  const options = { settings, access: tableAccess(), dropForwarding, former }
   return new FirewallWriter(new IptablesBackend(options))
 }
 
