@@ -60,6 +60,14 @@ test('rooms import only what the house allows', () => {
   assert.deepEqual(wrong, [])
 })
 
+test('nothing that is delivered needs the tests', () => {
+  const wrong = production.flatMap((file) =>
+    importsOf(file, { types: true })
+      .filter((imported) => !imported.startsWith('src/'))
+      .map((imported) => `${file} imports ${imported}`))
+  assert.deepEqual(wrong, [])
+})
+
 test('no file imports itself by a detour', () => {
   const graph = new Map(production.map((file) => [file, importsOf(file, { types: false })]))
   const done = new Set<string>()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { networkSpec } from './fixture.ts'
-import { openLab, run, type Lab } from './lab.ts'
+import { networkSpec } from '../../test/lab/network-specs.ts'
+import { openLab, run, type Lab } from '../../test/lab/network-lab.ts'
 
 const bridgeOf = (lab: Lab) => lab.engine.find('bridge')
 

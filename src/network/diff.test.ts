@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { KernelObject } from '../kernel/object.ts'
 import { diffObjects, undoOf } from './diff.ts'
-import { endpointSpec } from './fixture.ts'
+import { endpointSpec } from '../../test/lab/network-specs.ts'
 import { chooseGateways } from './gateway.ts'
 import type { Endpoint } from './model.ts'
 

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync, appendFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
-import { endpointSpec, networkSpec } from './fixture.ts'
-import { openLab, run } from './lab.ts'
+import { endpointSpec, networkSpec } from '../../test/lab/network-specs.ts'
+import { openLab, run } from '../../test/lab/network-lab.ts'
 
 const linkNames = () =>
   run('ip -o link').split('\n').flatMap((line) => /^\d+: ([^:@]+)/.exec(line)?.[1] ?? [])

@@ -14,8 +14,8 @@ import {
 } from '../../test/lab/scene.ts'
 import { formatAddress, parseAddress } from '../address/ip.ts'
 import { optionKeys } from './drivers/options.ts'
-import { endpointSpec } from './fixture.ts'
-import { run } from './lab.ts'
+import { endpointSpec } from '../../test/lab/network-specs.ts'
+import { run } from '../../test/lab/network-lab.ts'
 import type { Sandbox } from './model.ts'
 
 test.before(makeLan)

@@ -14,8 +14,8 @@ import {
   scene,
   tried,
 } from '../../test/lab/scene.ts'
-import { endpointSpec } from './fixture.ts'
-import { run } from './lab.ts'
+import { endpointSpec } from '../../test/lab/network-specs.ts'
+import { run } from '../../test/lab/network-lab.ts'
 
 test.before(makeLan)
 test.after(() => run('ip netns del lan'))

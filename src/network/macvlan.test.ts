@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import test, { after, before } from 'node:test'
-import { endpointSpec, networkSpec } from './fixture.ts'
-import { openLab, run } from './lab.ts'
+import { endpointSpec, networkSpec } from '../../test/lab/network-specs.ts'
+import { openLab, run } from '../../test/lab/network-lab.ts'
 import type { NetworkSpec } from './model.ts'
 
 /** A neighbour host 192.0.2.200 on the other end of the cable `lan0`. */

@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { endpointSpec, networkSpec } from './fixture.ts'
-import { openLab, run } from './lab.ts'
+import { endpointSpec, networkSpec } from '../../test/lab/network-specs.ts'
+import { openLab, run } from '../../test/lab/network-lab.ts'
 import { children, fetched, realRooms, serve } from '../../test/lab/real-rooms.ts'
 
 const real = realRooms()

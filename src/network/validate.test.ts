@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { endpointSpec, networkSpec } from './fixture.ts'
+import { endpointSpec, networkSpec } from '../../test/lab/network-specs.ts'
 import { parseBridgeOptions } from './drivers/options.ts'
 import type { IpamPoolSpec, Network } from './model.ts'
 import { endpointSysctls, validateEndpointSpec } from './validate-endpoint.ts'

@@ -4,8 +4,10 @@
  *
  *   network-plugin.ts SOCKET-OR-PORT CALLS-FILE WISHES-FILE
  *
- * Every call is a line of CALLS-FILE. Methods named in WISHES-FILE fail (`fail NetworkDriver.Join`),
- * or end the process before (`die …`) they are done.
+ * Every call is a line of CALLS-FILE. Each line of WISHES-FILE changes one method: it fails
+ * (`fail NetworkDriver.Join`), ends the process before it is done (`die …`) or after it (`after …`),
+ * never answers (`hang …`), answers a megabyte too much (`huge …`), or these very words, be they
+ * JSON or not (`answer NetworkDriver.GetCapabilities {"Scope":"global"}`).
  */
 import { execFileSync } from 'node:child_process'
 import { appendFileSync, existsSync, readFileSync, rmSync } from 'node:fs'
@@ -49,12 +51,14 @@ const methods: Readonly<Record<string, (asked: Fields) => unknown>> = {
   },
   'NetworkDriver.Join': ({ NetworkID, EndpointID }) => {
     const gateway = bridgeAddress(String(NetworkID))
+    const route = { Destination: '198.18.7.0/24', RouteType: 0, NextHop: gateway }
     return {
       InterfaceName: { SrcName: `fc-${short(EndpointID)}`, DstPrefix: 'eth' },
       Gateway: gateway,
-      StaticRoutes: [{ Destination: '198.18.7.0/24', RouteType: 0, NextHop: gateway }],
+      StaticRoutes: gateway === '' ? [] : [route],
     }
   },
+  'NetworkDriver.EndpointOperInfo': () => ({ Value: { color: 'blue' } }),
   'NetworkDriver.Leave': () => ({}),
   'NetworkDriver.DeleteEndpoint': ({ EndpointID }) => void ip(`link del fh-${short(EndpointID)}`),
   'NetworkDriver.ProgramExternalConnectivity': () => ({}),
@@ -92,9 +96,38 @@ function bridgeAddress(networkId: string): string {
   return /inet ([\d.]+)/.exec(line)?.[1] ?? ''
 }
 
-function wished(method: string): string {
+/** What is wished of a method, and the words behind it. */
+function wished(method: string): readonly [verb: string, words: string] {
   const text = existsSync(wishesFile) ? readFileSync(wishesFile, 'utf8') : ''
-  return text.split('\n').find((line) => line.endsWith(` ${method}`))?.split(' ')[0] ?? ''
+  for (const line of text.split('\n')) {
+    const [verb = '', wanted = '', ...words] = line.split(' ')
+    if (wanted === method) return [verb, words.join(' ')]
+  }
+  return ['', '']
+}
+
+const hugeBytes = 3 << 20
+
+/** What is answered to a method, done or not, as wished; undefined: nothing, ever. */
+function answerTo(method: string, asked: Fields): string | undefined {
+  const [verb, words] = wished(method)
+  switch (verb) {
+    case 'fail':
+      return JSON.stringify({ Err: `no ${method} today` })
+    case 'die':
+      process.exit(1)
+    case 'hang':
+      return undefined
+    case 'huge':
+      return JSON.stringify({ Scope: 'local', Filler: 'x'.repeat(hugeBytes) })
+    case 'answer':
+      return words
+    default: {
+      const answer = JSON.stringify(methods[method]?.(asked) ?? {})
+      if (verb === 'after') process.exit(1)
+      return answer
+    }
+  }
 }
 
 const server = createServer((request, response) => {
@@ -105,13 +138,11 @@ const server = createServer((request, response) => {
     const text = Buffer.concat(chunks).toString()
     const asked: Fields = text === '' ? {} : JSON.parse(text)
     appendFileSync(callsFile, `${method} ${text}\n`)
-    const wish = wished(method)
-    if (wish === 'die') process.exit(1)
-    const run = methods[method]
-    response.statusCode = run === undefined ? 404 : 200
+    const known = methods[method] !== undefined || wished(method)[0] === 'answer'
+    response.statusCode = known ? 200 : 404
     try {
-      const wrong = wish === 'fail' ? { Err: `no ${method} today` } : undefined
-      response.end(JSON.stringify(wrong ?? run?.(asked) ?? {}))
+      const answer = answerTo(method, asked)
+      if (answer !== undefined) response.end(answer)
     } catch (error) {
       response.end(JSON.stringify({ Err: String(error) }))
     }

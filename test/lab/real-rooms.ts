@@ -13,7 +13,7 @@ import { FirewallWriter } from '../../src/firewall/writer.ts'
 import { startKeeper, type KeeperConnection } from '../../src/keeper/connection.ts'
 import { homeNetns } from '../../src/kernel/netns.ts'
 import type { Forwarding } from '../../src/network/forwarding.ts'
-import { run, type RealRooms } from '../../src/network/lab.ts'
+import { run, type RealRooms } from './network-lab.ts'
 import type { Sandbox } from '../../src/network/model.ts'
 
 /** Ended with the test file. */

@@ -4,8 +4,8 @@
  */
 import type { TestContext } from 'node:test'
 import { defaultNetworkConfig, type NetworkConfig } from '../../src/network/config.ts'
-import { networkSpec } from '../../src/network/fixture.ts'
-import { openLab, run, type Lab } from '../../src/network/lab.ts'
+import { networkSpec } from './network-specs.ts'
+import { openLab, run, type Lab } from './network-lab.ts'
 import type {
   EndpointSpec,
   Network,

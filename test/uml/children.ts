@@ -4,8 +4,8 @@
  */
 import assert from 'node:assert/strict'
 import test, { after, before } from 'node:test'
-import { endpointSpec, networkSpec } from '../../src/network/fixture.ts'
-import { openLab, run } from '../../src/network/lab.ts'
+import { endpointSpec, networkSpec } from '../lab/network-specs.ts'
+import { openLab, run } from '../lab/network-lab.ts'
 import type { NetworkSpec } from '../../src/network/model.ts'
 
 before(() => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { defaultPoolSources, parsePoolSources } from '../../address/pools.ts'
 import { overlaps, parsePrefix, type Prefix } from '../../address/prefix.ts'
-import { networkSpec } from '../fixture.ts'
+import { networkSpec } from '../../../test/lab/network-specs.ts'
 import type { AllocatedPool, IpamPoolSpec, Network } from '../model.ts'
 import { Ipam } from './ipam.ts'
 

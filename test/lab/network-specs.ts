@@ -1,5 +1,5 @@
 /** Specs for tests: everything at its default but what a test names. */
-import type { EndpointSpec, NetworkSpec, SandboxSpec } from './model.ts'
+import type { EndpointSpec, NetworkSpec, SandboxSpec } from '../../src/network/model.ts'
 
 export function networkSpec(part: Partial<NetworkSpec> = {}): NetworkSpec {
   return {

@@ -1,19 +1,19 @@
-/** For tests of this room: an engine on a store of its own, in private namespaces. */
+/** For tests of the network room: an engine on a store of its own, in private namespaces. */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import type { EngineEvent } from '../base/event.ts'
-import { newId } from '../base/id.ts'
-import { noFirewall } from '../firewall/writer.ts'
-import type { Firewall } from '../firewall/intent.ts'
-import type { Keeper, PortHold, ResolverSpec, ZoneRecord } from '../keeper/client.ts'
-import { warmThreads } from '../kernel/netns.ts'
-import { openStore, type Store } from '../store/store.ts'
-import { defaultNetworkConfig, type NetworkConfig } from './config.ts'
-import { createNetworks, type NetworkEngine } from './engine.ts'
-import { sandboxSpec } from './fixture.ts'
-import { Forwarding } from './forwarding.ts'
-import type { SandboxSpec } from './model.ts'
+import type { EngineEvent } from '../../src/base/event.ts'
+import { newId } from '../../src/base/id.ts'
+import { noFirewall } from '../../src/firewall/writer.ts'
+import type { Firewall } from '../../src/firewall/intent.ts'
+import type { Keeper, PortHold, ResolverSpec, ZoneRecord } from '../../src/keeper/client.ts'
+import { warmThreads } from '../../src/kernel/netns.ts'
+import { openStore, type Store } from '../../src/store/store.ts'
+import { defaultNetworkConfig, type NetworkConfig } from '../../src/network/config.ts'
+import { createNetworks, type NetworkEngine } from '../../src/network/engine.ts'
+import { sandboxSpec } from './network-specs.ts'
+import { Forwarding } from '../../src/network/forwarding.ts'
+import type { SandboxSpec } from '../../src/network/model.ts'
 
 /** What the keeper and the firewall were told, in place of the second process and the rules. */
 export interface Told {
