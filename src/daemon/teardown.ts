@@ -11,6 +11,7 @@ import { listLinks } from '../kernel/link.ts'
 import { deleteLinks } from '../kernel/linkremover.ts'
 import { unmountAll } from '../kernel/mount.ts'
 import { homeNetns, removeNetns } from '../kernel/netns.ts'
+import { deletePolicyRule, listPolicyRules } from '../kernel/policy-rule.ts'
 import { aliasPrefix } from '../network/drivers/bridge.ts'
 import type { Forwarding } from '../network/forwarding.ts'
 import type { Layout } from './layout.ts'
@@ -34,6 +35,7 @@ export async function clearKernel({ firewall, forwarding, layout }: KernelOwners
   }
   await attempt('namespaces', () => removeNamespaces(layout.netns))
   await attempt('links', removeLinks)
+  await attempt('policy rules', removeRules)
   await attempt('firewall', () => firewall.removeAll())
   await attempt('forwarding', () => forwarding.restoreAll())
   if (failed.length > 0) throw new AggregateError(failed, failed.map(messageOf).join('; '))
@@ -47,6 +49,11 @@ async function removeLinks(): Promise<void> {
       homeNetns(),
       ours.map(({ name }) => name),
     )
+}
+
+/** After the links: until then they keep internal networks closed. */
+function removeRules(): void {
+  for (const rule of listPolicyRules(homeNetns())) deletePolicyRule(homeNetns(), rule)
 }
 
 function removeNamespaces(folder: string): void {

@@ -22,7 +22,7 @@ const shell = (command: string) =>
 const backends: Readonly<Record<string, () => Backend>> = {
   iptables: () => new IptablesBackend({
     settings, access: tableAccess(), dropForwarding: () => false,
-    policies: { get: () => undefined, set: async () => undefined },
+    former: { get: () => undefined, set: async () => undefined },
   }),
   nftables: () => new NftablesBackend({
     settings, access: nftAccess(homeNetns()), dropForwarding: () => false,

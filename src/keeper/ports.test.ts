@@ -8,6 +8,7 @@ import type { Socket } from 'node:net'
 import { after, before, test } from 'node:test'
 import { Refusal } from '../base/refusal.ts'
 import { homeNetns } from '../kernel/netns.ts'
+import { listPolicyRules } from '../kernel/policy-rule.ts'
 import type { PortHold } from './client.ts'
 import { PortHolder } from './ports.ts'
 
@@ -53,7 +54,8 @@ async function withServer<T>(onClient: OnClient, task: () => Promise<T>): Promis
 }
 
 async function withHolder(task: (holder: PortHolder) => Promise<void>): Promise<void> {
-  homeNetns()
+  // The route socket of this namespace, once open, stays.
+  listPolicyRules(homeNetns())
   const holder = new PortHolder()
   const descriptors = readdirSync('/proc/self/fd').length
   try {

@@ -39,7 +39,7 @@ export class TcpRelay {
       const source = accepted.from.address.replace(mapped, '')
       const hold = holds.get(source.includes(':') ? 6 : 4)
       const served = hold?.relay && hold.protocol === 'tcp' &&
-        this.#open < connectionsMax && this.#sources.accepts(hold, source)
+        this.#open < connectionsMax && this.#sources.accepts(hold, source, accepted.from.link)
       if (served) this.#relay(fd, client, hold)
       else client.resetAndDestroy()
     }

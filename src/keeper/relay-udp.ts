@@ -83,7 +83,8 @@ export class UdpRelay {
     const known = flows.get(key)
     if (known !== undefined) return known
     if (flows.size >= flowsMax) return undefined
-    if (!this.#sources.accepts(hold, decodeSocketAddress(from).address)) return undefined
+    const source = decodeSocketAddress(from)
+    if (!this.#sources.accepts(hold, source.address, source.link)) return undefined
     const flow = this.#open(fd, hold, from, local)
     if (flow !== undefined) flows.set(key, flow)
     return flow

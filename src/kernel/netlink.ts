@@ -76,6 +76,9 @@ const messageNames: Readonly<Record<number, string>> = {
   28: 'RTM_NEWNEIGH',
   29: 'RTM_DELNEIGH',
   30: 'RTM_GETNEIGH',
+  32: 'RTM_NEWRULE',
+  33: 'RTM_DELRULE',
+  34: 'RTM_GETRULE',
   257: 'IPCTNL_MSG_CT_GET',
   258: 'IPCTNL_MSG_CT_DELETE',
 }

@@ -17,6 +17,7 @@ export type KernelObject =
   | AddressObject
   | RouteObject
   | SysctlObject
+  | RuleObject
 
 export interface NetnsObject {
   readonly type: 'netns'
@@ -108,4 +109,21 @@ export interface SysctlObject {
   /** Path below /proc/sys, for example net/ipv4/conf/br-0123/route_localnet. */
   readonly key: string
   readonly value: string
+}
+
+/**
+ * A rule of the daemon's namespace that comes before the main routing table. It has no mark of a
+ * network: all of ours are found by their protocol number.
+ */
+export interface RuleObject {
+  readonly type: 'rule'
+  readonly family: 4 | 6
+  /** Rules of a lower one are asked first. */
+  readonly priority: number
+  /** Only packets to this prefix; '' for all. */
+  readonly to: string
+  /** Only packets that came in by this link (`lo`: of the host's own); '' for all. */
+  readonly iif: string
+  /** Dropped without an answer, or looked up in the main table. */
+  readonly action: 'blackhole' | 'main'
 }

@@ -24,6 +24,8 @@ const EINPROGRESS = 115
 export interface SocketAddress {
   readonly address: string
   readonly port: number
+  /** Number of the link that a link-local address is on. */
+  readonly link?: number
 }
 
 export interface BoundSocket extends SocketAddress {
@@ -132,7 +134,9 @@ export function encodeSocketAddress(address: string, port: number): Buffer {
 export function decodeSocketAddress(name: Buffer): SocketAddress {
   const isV4 = name.readUInt16LE() === AF_INET
   const bytes = isV4 ? name.subarray(4, 8) : name.subarray(8, 24)
-  return { address: bytesToIp(bytes), port: name.readUInt16BE(2) }
+  const link = isV4 ? 0 : name.readUInt32LE(24)
+  const address = { address: bytesToIp(bytes), port: name.readUInt16BE(2) }
+  return link === 0 ? address : { ...address, link }
 }
 
 function openSocket(

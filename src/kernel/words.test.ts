@@ -9,7 +9,8 @@ import { addAddress, listAddresses } from './address.ts'
 import { attachVeth } from './batch.ts'
 import { createBridge, deleteLink, listLinks } from './link.ts'
 import { createNetns, homeNetns, openNetns, removeNetns } from './netns.ts'
-import type { KernelObject } from './object.ts'
+import type { KernelObject, RuleObject } from './object.ts'
+import { addPolicyRule, deletePolicyRule, listPolicyRules } from './policy-rule.ts'
 import { listRoutes } from './route.ts'
 import { readSysctl } from './sysctl.ts'
 import { quoteWord, sayChange, sayCreate, sayDelete } from './words.ts'
@@ -166,4 +167,26 @@ test('the lines for a macvlan link make what the system calls make, and change i
   assert.deepEqual(seen(), [undefined, undefined, undefined, undefined, undefined])
   removeNetns(netns)
   rmSync(dir, { recursive: true })
+})
+
+test('policy rules are told from those of others, and the lines make what the calls make', () => {
+  const rules: readonly RuleObject[] = [
+    { type: 'rule', family: 4, priority: 40, to: '172.30.0.0/16', iif: 'lo', action: 'main' },
+    { type: 'rule', family: 4, priority: 41, to: '', iif: 'br-w.5', action: 'blackhole' },
+    { type: 'rule', family: 6, priority: 41, to: 'fd00:1::/64', iif: '', action: 'blackhole' },
+  ]
+  const typed = (lines: readonly string[]) => execFileSync('sh', ['-e', '-c', lines.join('\n')])
+  typed(['ip rule add pref 41 iif br-w.5 blackhole'])
+  for (const rule of rules) assert.equal(addPolicyRule(home, rule), true)
+  for (const rule of rules) assert.equal(addPolicyRule(home, rule), false, 'once is enough')
+  assert.deepEqual(listPolicyRules(home), rules)
+  for (const rule of rules) assert.equal(deletePolicyRule(home, rule), true)
+  for (const rule of rules) assert.equal(deletePolicyRule(home, rule), false)
+  assert.deepEqual(listPolicyRules(home), [])
+  typed(rules.flatMap(sayCreate))
+  assert.deepEqual(listPolicyRules(home), rules)
+  typed(rules.flatMap(sayDelete))
+  assert.deepEqual(listPolicyRules(home), [])
+  assert.match(execFileSync('ip', ['rule'], { encoding: 'utf8' }), /41:\tfrom all iif br-w\.5/)
+  typed(['ip rule del pref 41'])
 })

@@ -11,9 +11,11 @@ import type {
   KernelObject,
   MacvlanObject,
   RouteObject,
+  RuleObject,
   SysctlObject,
   VethObject,
 } from './object.ts'
+import { ruleProtocol } from './policy-rule.ts'
 
 /** One word for a POSIX shell; quoted only where it must be. */
 export function quoteWord(word: string): string {
@@ -56,6 +58,8 @@ export function sayCreate(object: KernelObject): readonly string[] {
       return [sayRoute(object, 'add')]
     case 'sysctl':
       return [saySysctl(object)]
+    case 'rule':
+      return [sayRule(object, 'add')]
   }
 }
 
@@ -98,6 +102,8 @@ export function sayDelete(object: KernelObject): readonly string[] {
       return [sayRoute(object, 'del')]
     case 'sysctl':
       return []
+    case 'rule':
+      return [sayRule(object, 'del')]
   }
 }
 
@@ -181,6 +187,14 @@ function sayRoute(route: RouteObject, verb: 'add' | 'replace' | 'del'): string {
   const family = isV6 ? '-6 ' : ''
   const words = `ip ${family}route ${verb} ${quoteWord(to)}${via} dev ${quoteWord(link)}`
   return insideWords(netns) + words
+}
+
+function sayRule({ family, priority, to, iif, action }: RuleObject, verb: 'add' | 'del'): string {
+  const ip = family === 4 ? 'ip' : 'ip -6'
+  const toWords = to === '' ? '' : ` to ${quoteWord(to)}`
+  const iifWords = iif === '' ? '' : ` iif ${quoteWord(iif)}`
+  const what = `${toWords}${iifWords} ${action === 'main' ? 'lookup main' : 'blackhole'}`
+  return `${ip} rule ${verb} pref ${priority} protocol ${ruleProtocol}${what}`
 }
 
 function sayMac(mac: string | undefined): string {

@@ -31,6 +31,7 @@ import type {
   VethObject,
   VlanObject,
 } from '../kernel/object.ts'
+import { addPolicyRule, deletePolicyRule } from '../kernel/policy-rule.ts'
 import { addRoute, deleteRoute } from '../kernel/route.ts'
 import { writeSysctl } from '../kernel/sysctl.ts'
 import { undoOf, type Step } from './diff.ts'
@@ -193,6 +194,10 @@ function take(unit: readonly Step[], announced = true): readonly DoomedLink[] {
       return []
     case 'sysctl':
       if (verb !== 'delete') within(object.netns, (ns) => writeSysctl(ns, object.key, object.value))
+      return []
+    case 'rule':
+      if (verb === 'delete') deletePolicyRule(homeNetns(), object)
+      else addPolicyRule(homeNetns(), object)
       return []
   }
 }

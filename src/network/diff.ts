@@ -12,6 +12,7 @@ export type Step =
 /** What an object needs comes first; deletion goes the other way. */
 const rank: Readonly<Record<KernelObject['type'], number>> = {
   netns: 0,
+  rule: 0,
   bridge: 1,
   dummy: 1,
   vlan: 1,
@@ -32,7 +33,7 @@ export function identityOf(object: KernelObject): string {
     case 'veth':
     case 'dummy':
     case 'vlan':
-      return `link ${object.name}`
+      return linkIdentity(object.name)
     case 'macvlan':
     case 'ipvlan':
       return `link ${object.netns} ${object.name}`
@@ -42,8 +43,15 @@ export function identityOf(object: KernelObject): string {
       return `route ${object.netns} ${object.destination}`
     case 'sysctl':
       return `sysctl ${object.netns} ${object.key}`
+    case 'rule': {
+      const { family, priority, to, iif, action } = object
+      return `rule ${family} ${priority} ${to} ${iif} ${action}`
+    }
   }
 }
+
+/** Of a link of the daemon's namespace. */
+export const linkIdentity = (name: string): string => `link ${name}`
 
 /** The steps that turn `found` into `desired`: deletions first, then creations and changes. */
 export function diffObjects(

@@ -2,13 +2,16 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { parseAddress, type Address } from '../address/ip.ts'
 import { parsePrefix, type Prefix } from '../address/prefix.ts'
+import { log } from '../base/log.ts'
 import { listAddresses } from '../kernel/address.ts'
 import { findLink, linkNameOf, listLinks, supportsLinkKind, type Link } from '../kernel/link.ts'
 import { homeNetns, openNetns, type Netns } from '../kernel/netns.ts'
 import type { IpvlanObject, KernelObject, MacvlanObject } from '../kernel/object.ts'
+import { listPolicyRules, supportsPolicyRules } from '../kernel/policy-rule.ts'
 import { listDestinations, listRoutes } from '../kernel/route.ts'
 import { readSysctl } from '../kernel/sysctl.ts'
 import { parseResolvConf } from '../names/resolvconf.ts'
+import { identityOf } from './diff.ts'
 import type { HostFacts } from './drivers/driver.ts'
 import type { Room } from './room.ts'
 
@@ -22,6 +25,7 @@ export function plainFacts(room: Room): HostFacts {
     supportsLinkKind: (kind) => supportsLinkKind(homeNetns(), kind),
     userlandProxy,
     ipv6: kernelHasIpv6(),
+    policyRules: kernelHasPolicyRules(),
   }
 }
 
@@ -42,6 +46,17 @@ let ipv6: boolean | undefined
 export function kernelHasIpv6(): boolean {
   ipv6 ??= existsSync('/proc/sys/net/ipv6/conf/all/disable_ipv6')
   return ipv6
+}
+
+let policyRules: boolean | undefined
+
+/** Whether the kernel can choose routing tables by rules (almost every one can). */
+function kernelHasPolicyRules(): boolean {
+  if (policyRules === undefined) {
+    policyRules = supportsPolicyRules(homeNetns(), 4)
+    if (!policyRules) log.warn('no policy routing here: internal networks rest on the firewall')
+  }
+  return policyRules
 }
 
 /** Shorter ones by a gateway are ways to everywhere, as some VPNs set them. */
@@ -94,6 +109,7 @@ function netnsOf(object: KernelObject): string {
     case 'veth':
     case 'dummy':
     case 'vlan':
+    case 'rule':
       return ''
     default:
       return object.netns
@@ -129,6 +145,7 @@ class Finder {
   #links: ReadonlyMap<string, Link> | undefined
   #addresses: ReadonlySet<string> | undefined
   #routes: ReturnType<typeof listRoutes> | undefined
+  #rules: ReadonlySet<string> | undefined
 
   constructor(ns: Netns, objects: number) {
     this.#ns = ns
@@ -189,6 +206,9 @@ class Finder {
         const value = readSysctl(this.#ns, object.key)
         return value === undefined ? undefined : { ...object, value }
       }
+      case 'rule':
+        this.#rules ??= new Set(listPolicyRules(this.#ns).map(identityOf))
+        return this.#rules.has(identityOf(object)) ? object : undefined
     }
   }
 

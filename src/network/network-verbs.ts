@@ -10,7 +10,7 @@ import type { BridgeIntent } from '../firewall/intent.ts'
 import type { KernelObject } from '../kernel/object.ts'
 import { applySteps, undoSteps } from './apply.ts'
 import { ensureBridgeFilter } from './bridge-filter.ts'
-import { diffObjects, type Step } from './diff.ts'
+import { diffObjects, identityOf, type Step } from './diff.ts'
 import { driverNamed, isRemoteDriver } from './drivers/drivers.ts'
 import type { Driver, HostFacts } from './drivers/driver.ts'
 import { RemoteNetworks } from './drivers/remote.ts'
@@ -176,7 +176,7 @@ async function program(
   const steps = diffObjects(desired, isNew ? [] : findObjects(desired))
   const lentAddresses =
     bridge?.adopted === true ? steps.flatMap((step) => addressMade(step)) : []
-  for (const { name } of links) room.state.linksInTheMaking.add(name)
+  for (const object of desired) room.state.inTheMaking.add(identityOf(object))
   const record: NetworkRecord = { network, lentAddresses }
   const intent = network.spec.configOnly ? undefined : driver.bridgeIntent(network)
   try {
@@ -189,7 +189,7 @@ async function program(
     }
     room.state.addNetwork(record)
   } finally {
-    for (const { name } of links) room.state.linksInTheMaking.delete(name)
+    for (const object of desired) room.state.inTheMaking.delete(identityOf(object))
   }
 }
 
@@ -282,12 +282,13 @@ async function removeObjects(room: Room, driver: Driver, record: NetworkRecord):
   const links = linksAmong(desired).filter(({ name }) => !needed.has(name))
   if (links.length === 0) return
   // A bridge takes its addresses with it; one of the user's own only loses what we put on it.
-  const made = links.flatMap((link): readonly KernelObject[] => {
+  const ofLinks = links.flatMap((link): readonly KernelObject[] => {
     if (link.type !== 'bridge' || !link.adopted) return [link]
     return desired.filter(
       (one) => one.type === 'address' && record.lentAddresses.includes(one.address),
     )
   })
+  const made = [...desired.filter(({ type }) => type === 'rule'), ...ofLinks]
   const done = undoSteps(made.map((object) => ({ verb: 'create', object })))
   room.departures.add(links.map(({ name }) => name), done)
   await done

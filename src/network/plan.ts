@@ -6,11 +6,12 @@ import type { Room } from './room.ts'
 
 /** Kernel first, then the firewall; empty when nothing differs. */
 export async function planAll(room: Room): Promise<readonly string[]> {
-  const { links, namespaces } = surplus(room)
+  const { links, namespaces, rules } = surplus(room)
   const firewall = await room.firewall.plan()
   return [
     ...links.map(sayDeleteLink),
     ...namespaces.flatMap((path) => sayDelete({ type: 'netns', path })),
+    ...rules.flatMap(sayDelete),
     ...missingSteps(room).flatMap(({ steps }) => steps.flatMap(sayStep)),
     ...firewall,
   ]

@@ -11,11 +11,12 @@ import { messageOf } from '../base/refusal.ts'
 import { listLinks } from '../kernel/link.ts'
 import { deleteLinks } from '../kernel/linkremover.ts'
 import { homeNetns, removeNetns } from '../kernel/netns.ts'
-import type { KernelObject } from '../kernel/object.ts'
+import type { KernelObject, RuleObject } from '../kernel/object.ts'
+import { deletePolicyRule, listPolicyRules } from '../kernel/policy-rule.ts'
 import type { Change, Collection } from '../store/store.ts'
 import { startSteps } from './apply.ts'
 import { ensureBridgeFilter } from './bridge-filter.ts'
-import { diffObjects, identityOf, type Step } from './diff.ts'
+import { diffObjects, identityOf, linkIdentity, type Step } from './diff.ts'
 import { aliasPrefix } from './drivers/bridge.ts'
 import { driverNamed } from './drivers/drivers.ts'
 import { hasOwnNetns, objectsOf } from './endpoints.ts'
@@ -24,7 +25,6 @@ import { stateFirewall } from './links.ts'
 import type { Sandbox } from './model.ts'
 import { isRouted } from './network-verbs.ts'
 import { hasRemoteIpam, RemoteIpam } from './ipam/remote.ts'
-import { linksAmong } from './parent-links.ts'
 import { ensurePredefined } from './predefined.ts'
 import { carrierOf, portHolds, publicationsOf } from './publish.ts'
 import { collections, type NetworkRecord, type SandboxRecord } from './records.ts'
@@ -175,32 +175,42 @@ function compare(wanted: readonly Wanted[]): readonly Repair[] {
   })
 }
 
-/** Links and namespaces with our marks that nobody wants. */
-export function surplus(room: Room): { links: readonly string[]; namespaces: readonly string[] } {
-  const wantedLinks = new Set(room.state.linksInTheMaking)
+export interface Surplus {
+  readonly links: readonly string[]
+  readonly namespaces: readonly string[]
+  readonly rules: readonly RuleObject[]
+}
+
+/** What carries our marks and nobody wants. */
+export function surplus(room: Room): Surplus {
+  const wanted = new Set(room.state.inTheMaking)
   const wantedPaths = new Set<string>()
   const facts = hostFacts(room)
   for (const { record } of room.state.networks.values()) {
     const { network } = record
     if (network.spec.configOnly) continue
     const objects = driverNamed(network.spec.driver).networkObjects(network, facts)
-    for (const { name } of linksAmong(objects)) wantedLinks.add(name)
+    for (const object of objects) wanted.add(identityOf(object))
   }
   for (const { record } of room.state.sandboxes.values()) {
     wantedPaths.add(record.sandbox.netnsPath)
-    for (const { hostInterface } of record.sandbox.endpoints) wantedLinks.add(hostInterface)
+    for (const { hostInterface } of record.sandbox.endpoints) {
+      wanted.add(linkIdentity(hostInterface))
+    }
   }
   const links = listLinks(homeNetns())
-    .filter(({ alias, name }) => alias.startsWith(aliasPrefix) && !wantedLinks.has(name))
+    .filter(({ alias, name }) => alias.startsWith(aliasPrefix) && !wanted.has(linkIdentity(name)))
     .map(({ name }) => name)
   const folder = join(room.config.execRoot, 'netns')
   const paths = existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : []
-  return { links, namespaces: paths.filter((path) => !wantedPaths.has(path)) }
+  const rules = listPolicyRules(homeNetns()).filter((rule) => !wanted.has(identityOf(rule)))
+  return { links, namespaces: paths.filter((path) => !wantedPaths.has(path)), rules }
 }
 
 async function sweep(room: Room): Promise<void> {
-  const { links, namespaces } = surplus(room)
+  const { links, namespaces, rules } = surplus(room)
   for (const path of namespaces) removeNetns(path)
+  for (const rule of rules) deletePolicyRule(homeNetns(), rule)
   if (links.length > 0) log.info('removing links that nobody wants', { links: links.join(' ') })
   await deleteLinks(homeNetns(), links)
 }

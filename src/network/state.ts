@@ -28,8 +28,8 @@ export interface SandboxEntry {
 export class State {
   readonly networks = new Map<string, NetworkEntry>()
   readonly sandboxes = new Map<string, SandboxEntry>()
-  /** Links that a verb is about to make, for networks that are not on the list yet. */
-  readonly linksInTheMaking = new Set<string>()
+  /** Identities of objects that a verb is about to make, for networks not on the list yet. */
+  readonly inTheMaking = new Set<string>()
   #names = new Map<string, string>()
 
   /** Refuses a name that exists or is being made. */

@@ -157,14 +157,36 @@ function networkObjects(network: Network, host: HostFacts): readonly KernelObjec
     objects.push(sysctl(`net/ipv6/conf/${name}/disable_ipv6`, ipv6 ? '0' : '1'))
   }
   objects.push(sysctl(`net/ipv4/conf/${name}/route_localnet`, host.userlandProxy ? '0' : '1'))
-  // Also while somebody has flushed the firewall, what comes in by this bridge goes nowhere else.
-  if (network.spec.internal && !adopted) objects.push(sysctl(`net/ipv4/conf/${name}/forwarding`, '0'))
   for (const pool of network.pools) {
     if (pool.gateway === null || (pool.family === 4 && options.inhibitIpv4)) continue
     const address = `${pool.gateway}/${lengthOf(pool)}`
     objects.push({ type: 'address', netns: '', link: name, address })
   }
-  return objects
+  const isClosed = network.spec.internal && host.policyRules
+  return isClosed ? [...objects, ...closingRules(network, name, options)] : objects
+}
+
+/** The first rules that the kernel asks behind the table of its own addresses. */
+const closingPriority = 40
+
+/**
+ * What makes an internal network one for as long as its bridge is there, also while somebody has
+ * flushed the firewall: nothing is routed from it, nor to it but what the host itself sends. The
+ * host's own addresses are in a table before these rules, so containers still reach those.
+ */
+function closingRules(network: Network, bridge: string, options: BridgeOptions): KernelObject[] {
+  return network.pools.flatMap(({ family, subnet, gateway }) => {
+    const rule = (priority: number, to: string, iif: string, action: 'blackhole' | 'main') =>
+      ({ type: 'rule', family, priority, to, iif, action }) as const
+    const out = rule(closingPriority + 1, '', bridge, 'blackhole')
+    // Without an address here the host has no route to the subnet, which may be elsewhere, too.
+    if (gateway === null || (family === 4 && options.inhibitIpv4)) return [out]
+    return [
+      rule(closingPriority, subnet, 'lo', 'main'),
+      rule(closingPriority + 1, subnet, '', 'blackhole'),
+      out,
+    ]
+  })
 }
 
 /**

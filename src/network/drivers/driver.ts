@@ -20,6 +20,8 @@ export interface HostFacts {
   readonly userlandProxy: boolean
   /** The kernel has IPv6 at all. */
   readonly ipv6: boolean
+  /** The kernel chooses routing tables by rules (`ip rule`). */
+  readonly policyRules: boolean
 }
 
 export interface HostLink {
