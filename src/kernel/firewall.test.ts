@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { after, before } from 'node:test'
 import { forgetAll, forgetConnections, listConnections } from './conntrack.ts'
 import { sendDatagrams } from './datagrams.ts'
-import { isKernelError } from './error.ts'
+import { isKernelError, KernelError } from './error.ts'
 import { closeFd } from './ffi.ts'
 import { createNetns, homeNetns, openNetns, removeNetns, type Netns } from './netns.ts'
-import { isNftablesAvailable, nft, nftJson } from './nftables.ts'
+import { holdTables, isNftablesAvailable, nft, nftJson } from './nftables.ts'
 import { connectUdpIn, encodeSocketAddress, listenIn } from './socket.ts'
 
 let dir = ''
@@ -76,4 +77,17 @@ test('connections are forgotten by port, by address, and the others stay', () =>
   assert.equal(forgetAll(ns, []), 0)
   for (const { fd } of [...servers, ...clients]) closeFd(fd)
   nft(ns, 'delete table ip t')
+})
+
+test('held tables outlive a flush, are nobody else\'s, and end with their release', async () => {
+  const held = holdTables(ns, 'table ip portolan_h {\n flags owner;\n chain c {\n }\n}\n')
+  nft(ns, 'flush ruleset')
+  assert.match(nft(ns, 'list ruleset'), /table ip portolan_h \{.*flags owner.*chain c/s)
+  assert.throws(() => nft(ns, 'delete table ip portolan_h'), /Operation not permitted/)
+  assert.throws(() => nft(ns, 'add rule ip portolan_h c accept'), /Operation not permitted/)
+  const inherited = spawnSync('readlink', ['-f', ...Array.from({ length: 64 }, (_, n) => `/proc/self/fd/${n}`)])
+  assert.doesNotMatch(inherited.stdout.toString().split('\n').slice(3).join(), /socket:/)
+  await held.release()
+  assert.equal(nft(ns, 'list ruleset'), '')
+  assert.throws(() => holdTables(ns, 'table ip a {\n flags nobody;\n}\n'), KernelError)
 })

@@ -6,15 +6,22 @@
  * deletions); other namespaces get a fresh one per call, since the library may reopen its
  * socket, which must not land in the wrong namespace. Syntax traps: `fwd` is a keyword, and a
  * one-line table needs newlines or `;` before closing braces.
+ *
+ * The library opens its sockets without close-on-exec; it is set here.
  */
+import { readdirSync, readlinkSync } from 'node:fs'
 import koffi from 'koffi'
 import { KernelError } from './error.ts'
+import { libcCalls } from './ffi.ts'
 import { withLowDescriptors } from './low-descriptors.ts'
 import { homeNetns, inNetns, type Netns } from './netns.ts'
 
 interface Library {
   readonly create: (flags: number) => unknown
-  readonly free: (context: unknown) => void
+  readonly free: {
+    (context: unknown): void
+    async(context: unknown, done: (error: unknown) => void): void
+  }
   readonly bufferOutput: (context: unknown) => number
   readonly bufferError: (context: unknown) => number
   readonly run: (context: unknown, commands: string) => number
@@ -37,6 +44,7 @@ const OUTPUT_HANDLE = 1 << 3
 const OUTPUT_JSON = 1 << 4
 const soname = 'libnftables.so.1'
 const ENOENT = 2
+const FIOCLEX = 0x5451
 
 let library: Library | undefined
 let homeContext: unknown
@@ -59,7 +67,7 @@ export function nft(ns: Netns, commands: string, options: NftOptions = {}): stri
 
 function runIn(calls: Library, ns: Netns, commands: string, options: NftOptions): string {
   if (ns.inode === homeNetns().inode) {
-    homeContext ??= inNetns(ns, () => newContext(calls))
+    homeContext ??= closingOnExec(() => inNetns(ns, () => newContext(calls)))
     return run(calls, homeContext, commands, options)
   }
   return inNetns(ns, () => {
@@ -68,6 +76,62 @@ function runIn(calls: Library, ns: Netns, commands: string, options: NftOptions)
       return run(calls, context, commands, options)
     } finally {
       calls.free(context)
+    }
+  })
+}
+
+/** Tables that are there until `release`, or until this process ends, however it does. */
+export interface HeldTables {
+  /** Resolves when they are gone. */
+  release(): Promise<void>
+}
+
+/**
+ * Makes tables with `flags owner`: nobody else can change or flush them. One text is all there is:
+ * the library may reopen its socket while it reads, before it writes, and a table would go with
+ * the socket. Fails where the kernel (before 5.12) or the library knows no owners.
+ */
+export function holdTables(ns: Netns, commands: string): HeldTables {
+  const calls = load()
+  const context = withLowDescriptors(() => closingOnExec(() => inNetns(ns, () => {
+    const made = newContext(calls)
+    try {
+      run(calls, made, commands, {})
+      return made
+    } catch (error) {
+      calls.free(made)
+      throw error
+    }
+  })))
+  return {
+    // On a pool thread: the kernel waits for a grace period before it lets go of the tables.
+    release: () => new Promise((done, fail) => {
+      calls.free.async(context, (error) => {
+        if (error) fail(error)
+        else done()
+      })
+    }),
+  }
+}
+
+/** Runs a section; sockets that it leaves open are not passed on to other programs. */
+function closingOnExec<T>(section: () => T): T {
+  const before = new Set(socketsOpen())
+  const result = section()
+  for (const fd of socketsOpen()) if (!before.has(fd)) libcCalls.ioctl(Number(fd), FIOCLEX, null)
+  return result
+}
+
+/** Numbers of the descriptors that are sockets. */
+function socketsOpen(): readonly string[] {
+  const folder = '/proc/self/fd'
+  return readdirSync(folder).filter((fd) => {
+    try {
+      return readlinkSync(`${folder}/${fd}`).startsWith('socket:')
+    } catch (error) {
+      // The one that the listing itself had open.
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false
+      throw error
     }
   })
 }
