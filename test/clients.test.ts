@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import test from 'node:test'
 import Docker from 'dockerode'
-import { Lab, dockerCliPath, root } from './lab/lab.ts'
+import { Lab, dockerCliMajor, dockerCliPath, oldDockerCliPath, root } from './lab/lab.ts'
 
-const oldCli = join(root, '.cache/debian/usr/bin/docker')
+const oldCli = oldDockerCliPath
 
 test('the docker command of 20.10', { skip: !existsSync(oldCli) }, async (t) => {
   const lab = await Lab.start(t)
@@ -62,7 +62,7 @@ function readmeWalk(): readonly string[] {
 }
 
 for (const cli of new Set([oldCli, dockerCliPath()])) {
-  const whose = cli === oldCli ? 'the docker command of 20.10' : 'the docker command of the machine'
+  const whose = `the docker command of ${cli === oldCli ? '20.10' : dockerCliMajor(cli)}`
   const skip = existsSync(cli) ? false : `${whose} is not there`
   test(`the README’s commands work as printed with ${whose}`, { skip }, async (t) => {
     const lab = await Lab.start(t, { cli })

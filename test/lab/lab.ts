@@ -15,9 +15,12 @@ import { busyboxImageTar } from '../../src/cli/demo/busybox-image.ts'
 
 export const root = resolve(join(import.meta.dirname, '../..'))
 const debian = join(root, '.cache/debian')
+const engines = join(root, '.cache/engines')
 const startTimeoutMs = 60_000
 const stopTimeoutMs = 30_000
 const commandTimeoutMs = 60_000
+/** What a newer dockerd runs on. */
+const dockerdContainerd = '2.1.3'
 
 export interface Ran {
   readonly code: number
@@ -33,8 +36,12 @@ export interface Answer {
 }
 
 export interface EngineOptions {
-  /** `dockerd`: Debian's, for parity. */
+  /** `dockerd`: for parity. */
   readonly engine?: 'portolan' | 'dockerd'
+  /** Of dockerd, as `scripts/engines` names it; default: Debian's, 20.10. */
+  readonly version?: string
+  /** Of the containerd that Portolan runs, as `scripts/engines` names it; default: the machine's. */
+  readonly containerd?: string
   readonly flags?: readonly string[]
   /** Load `busybox:latest` before the test begins (default true). */
   readonly busybox?: boolean
@@ -44,16 +51,47 @@ export interface EngineOptions {
   readonly cli?: string
 }
 
-/** Debian's dockerd, unpacked for the tests or installed; undefined when there is none. */
-export function dockerdPath(): string | undefined {
+/** A file of what `scripts/engines` fetched, by the name there; undefined where it could not. */
+export function fetchedPath(name: string, file: string): string | undefined {
+  const path = join(engines, name, file)
+  return existsSync(path) ? path : undefined
+}
+
+/** Debian's dockerd, unpacked for the tests or installed, or a newer one; undefined when there is none. */
+export function dockerdPath(version?: string): string | undefined {
+  if (version !== undefined) return fetchedPath(`docker-${version}`, 'usr/bin/dockerd')
   return ['/usr/sbin/dockerd', join(debian, 'usr/sbin/dockerd')].find((path) => existsSync(path))
 }
 
-/** The stock CLI: the machine's, else Debian's as unpacked for the tests. */
+/** The folder of a containerd and its shim, for the PATH; undefined when there is none. */
+export function containerdFolder(version: string): string | undefined {
+  return fetchedPath(`containerd-${version}`, 'usr/bin')
+}
+
+/** Debian's docker command, 20.10, for the tests of older clients; it may not be there. */
+export const oldDockerCliPath = join(debian, 'usr/bin/docker')
+
+/** The stock CLI: the machine's if it is of today, else one fetched for the tests, else an older one. */
 export function dockerCliPath(): string {
   const onPath = spawnSync('sh', ['-c', 'command -v docker'], { encoding: 'utf8' }).stdout.trim()
-  return onPath !== '' ? onPath : join(debian, 'usr/bin/docker')
+  const found = [onPath, fetchedPath('docker-28.2.2', 'usr/bin/docker') ?? '', oldDockerCliPath]
+    .filter((path) => existsSync(path))
+  return found.find((path) => dockerCliMajor(path) >= cliMajorOfToday) ?? found[0] ?? oldDockerCliPath
 }
+
+/** The major version of a docker command: 20 has neither all options nor all words of 28. */
+export function dockerCliMajor(cli = dockerCliPath()): number {
+  let major = cliMajors.get(cli)
+  if (major === undefined) {
+    const told = spawnSync(cli, ['--version'], { encoding: 'utf8' }).stdout
+    major = Number(/version (\d+)\./.exec(told)?.[1])
+    cliMajors.set(cli, major)
+  }
+  return major
+}
+
+const cliMajorOfToday = 28
+const cliMajors = new Map<string, number>()
 
 export class Lab {
   readonly folder: string
@@ -98,25 +136,40 @@ export class Lab {
       '--host', `unix://${this.socket}`, '--data-root', join(this.folder, 'data'),
       '--exec-root', join(this.folder, 'run'), '--pidfile', join(this.folder, 'pid'), ...flags,
     ]
+    const { version } = this.#options
     const command = this.#options.engine === 'dockerd'
-      ? [dockerdPath() ?? 'dockerd', '--storage-driver', 'overlay2', ...initPath(), ...roots]
+      ? [dockerdPath(version) ?? 'dockerd', '--storage-driver', 'overlay2', ...initPath(version), ...roots]
       : [join(root, 'portolan'), 'daemon', ...roots]
     const { netns } = this.#options
     // nsenter and not `ip netns exec`: that one mounts a new sysfs and hides the cgroups.
     return netns === undefined ? command : ['nsenter', `--net=/run/netns/${netns}`, ...command]
   }
 
+  /** The engine's programs are found by the PATH: dockerd's helpers, and containerd with its shim. */
+  #environment(): NodeJS.ProcessEnv {
+    const { engine, version, containerd } = this.#options
+    const path = process.env['PATH'] ?? ''
+    if (engine !== 'dockerd') {
+      if (containerd === undefined) return process.env
+      return { ...process.env, PATH: `${containerdFolder(containerd) ?? ''}:${path}` }
+    }
+    if (version !== undefined) {
+      const folders = [fetchedPath(`docker-${version}`, 'usr/bin'), containerdFolder(dockerdContainerd)]
+      return { ...process.env, PATH: `${folders.join(':')}:${path}:/usr/sbin:/sbin` }
+    }
+    const folders = ['usr/bin', 'usr/sbin'].map((folder) => join(debian, folder))
+    const libraries = ['usr/lib', 'lib'].map((folder) => join(debian, folder, 'x86_64-linux-gnu'))
+    return {
+      ...process.env, PATH: `${path}:${folders.join(':')}:/usr/sbin:/sbin`,
+      LD_LIBRARY_PATH: libraries.join(':'),
+    }
+  }
+
   /** Starts the daemon (again) on the same roots and waits until it answers. */
   async startDaemon(flags: readonly string[] = this.#options.flags ?? []): Promise<void> {
-    const dockerd = this.#options.engine === 'dockerd'
     const [program = '', ...args] = this.#command(flags)
     const log = openSync(this.logPath, 'a')
-    const path = `${join(debian, 'usr/bin')}:${join(debian, 'usr/sbin')}`
-    const libraries = `${join(debian, 'usr/lib/x86_64-linux-gnu')}:${join(debian, 'lib/x86_64-linux-gnu')}`
-    const env = dockerd
-      ? { ...process.env, PATH: `${process.env['PATH']}:${path}:/usr/sbin:/sbin`, LD_LIBRARY_PATH: libraries }
-      : process.env
-    this.#daemon = spawn(program, args, { stdio: ['ignore', log, log], env })
+    this.#daemon = spawn(program, args, { stdio: ['ignore', log, log], env: this.#environment() })
     const daemon = this.#daemon
     const deadline = Date.now() + startTimeoutMs
     for (;;) {
@@ -168,7 +221,7 @@ export class Lab {
   /** The stock CLI with these arguments; what an older one words otherwise is told in newer words. */
   async docker(...args: readonly string[]): Promise<Ran> {
     const ran = await this.run(this.#cli, args)
-    if (dockerCliMajor() >= 28) return ran
+    if (dockerCliMajor(this.#cli) >= cliMajorOfToday) return ran
     const { code, out, err } = ran
     const listsPorts = args[0] === 'port' || args[0] === 'ps'
     return { code, out: listsPorts ? inNewerForm(out) : out, err: inNewerWords(err) }
@@ -257,7 +310,7 @@ export class Lab {
     // A killed daemon, or one under live-restore, has left its keeper and containers running.
     if (this.#options.engine !== 'dockerd') {
       const [program = '', ...args] = this.#command(['--teardown'])
-      spawnSync(program, args, { timeout: stopTimeoutMs })
+      spawnSync(program, args, { timeout: stopTimeoutMs, env: this.#environment() })
     }
     const { netns } = this.#options
     const all = spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' }).stdout.split('\n')
@@ -291,20 +344,9 @@ export class Lab {
 }
 
 /** Unpacked for the tests, Debian's dockerd has no docker-init beside it: tini is what that is. */
-function initPath(): readonly string[] {
-  return existsSync('/usr/bin/docker-init') ? [] : ['--init-path', '/usr/bin/tini']
+function initPath(version: string | undefined): readonly string[] {
+  return version !== undefined || existsSync('/usr/bin/docker-init') ? [] : ['--init-path', '/usr/bin/tini']
 }
-
-/** The major version of the stock CLI here: 20 has neither all options nor all words of 28. */
-export function dockerCliMajor(): number {
-  if (cliMajor === undefined) {
-    const told = spawnSync(dockerCliPath(), ['--version'], { encoding: 'utf8' }).stdout
-    cliMajor = Number(/version (\d+)\./.exec(told)?.[1])
-  }
-  return cliMajor
-}
-
-let cliMajor: number | undefined
 
 /** CLI 20.10 prints `:::80` for `[::]:80`, `::1:80` for `[::1]:80`. */
 function inNewerForm(text: string): string {
