@@ -7,6 +7,7 @@ import { messageOf } from '../base/refusal.ts'
 import { tableAccess, nftAccess } from '../firewall/access.ts'
 import type { Backend, FormerState } from '../firewall/backend.ts'
 import { ZonedFirewall, type FirewalldStatus } from '../firewall/firewalld/zoned.ts'
+import { Guard } from '../firewall/guard.ts'
 import type { Firewall } from '../firewall/intent.ts'
 import { IptablesBackend } from '../firewall/iptables.ts'
 import { NftablesBackend } from '../firewall/nftables.ts'
@@ -15,6 +16,7 @@ import type { Family } from '../firewall/rules.ts'
 import { FirewallWriter, noFirewall } from '../firewall/writer.ts'
 import { watchFirewall } from '../kernel/monitor.ts'
 import { homeNetns } from '../kernel/netns.ts'
+import { holdTables } from '../kernel/nftables.ts'
 import type { Forwarding } from '../network/forwarding.ts'
 import type { Store } from '../store/store.ts'
 import type { Config } from './config.ts'
@@ -45,7 +47,9 @@ export async function openFirewall(
   if (before !== wanted) await retire(before, make(before))
   await store.write([change('backend', wanted)])
   const watch: WatchFirewall = (changed) => watchFirewall(homeNetns(), changed)
-  const writer = new FirewallWriter(make(wanted), watch, () => firewall.quiet())
+  const guard = new Guard(firewallSettings(config), (commands) => holdTables(homeNetns(), commands))
+  const options = { watch, mayRepair: () => firewall.quiet(), guard }
+  const writer = new FirewallWriter(make(wanted), options)
   const firewall: ZonedFirewall = new ZonedFirewall(writer)
   return { firewall, firewalld: () => firewall.status() }
 }

@@ -27,6 +27,8 @@ export interface ExplainMatch {
 }
 
 export interface Backend {
+  /** Whether DOCKER-USER, when last read, could let through what later rules drop. */
+  readonly userOpens: boolean
   /** Makes the base; leaves what an earlier life left until the first `reconcile`. */
   start(): Promise<void>
   /** All or nothing: after an error kernel and memory are as before, as far as that can be. */

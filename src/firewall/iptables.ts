@@ -43,6 +43,9 @@ const attemptsMax = 3
 
 const baseUnit = 'base'
 
+/** Users' rules after which ours are still asked, or that drop; any other may let through. */
+const neverOpens = /^(?!.*-[jg] )|-j (DROP|REJECT|RETURN|LOG|NFLOG|MARK|CONNMARK|TCPMSS)\b/
+
 export class IptablesBackend implements Backend {
   #options: IptablesOptions
   #settings: FirewallSettings
@@ -52,10 +55,16 @@ export class IptablesBackend implements Backend {
   /** Families whose FORWARD policy is as it should be. */
   #policyKnown = new Map<Family, boolean>()
   #reconciled = false
+  /** Families whose chain DOCKER-USER lets something through. */
+  #opened = new Set<Family>()
 
   constructor(options: IptablesOptions) {
     this.#options = options
     this.#settings = options.settings
+  }
+
+  get userOpens(): boolean {
+    return this.#opened.size > 0
   }
 
   async start(): Promise<void> {
@@ -249,6 +258,7 @@ export class IptablesBackend implements Backend {
     const drop = this.#options.dropForwarding(family)
     for (let attempt = 1; ; attempt++) {
       const saved = parseSave(await this.#options.access.save(family))
+      this.#lookAtUsers(family, saved)
       const changes = this.#diff(family, saved, surplus)
       const sections = changes.map(([table, { additions }]) => ({ table, lines: [...additions] }))
       if (this.#wantsDrop(family, saved)) {
@@ -268,6 +278,12 @@ export class IptablesBackend implements Backend {
         if (attempt === attemptsMax) throw error
       }
     }
+  }
+
+  #lookAtUsers(family: Family, saved: SavedTables): void {
+    const rules = saved.get('filter')?.get('DOCKER-USER')?.rules ?? []
+    if (rules.every((spec) => neverOpens.test(spec))) this.#opened.delete(family)
+    else this.#opened.add(family)
   }
 
   #diff(

@@ -113,7 +113,7 @@ export function nftBaseChains(
 }
 
 /** A name that nft takes: bridges may be called almost anything. */
-const chainName = (prefix: string, intent: BridgeIntent) =>
+export const chainName = (prefix: string, intent: BridgeIntent) =>
   `${prefix}__${/^[\w.-]+$/.test(intent.bridge) ? intent.bridge : intent.networkId.slice(0, 12)}`
 
 export function nftBridge(settings: FirewallSettings, intent: BridgeIntent): NftUnit {
@@ -155,6 +155,9 @@ export function nftBridge(settings: FirewallSettings, intent: BridgeIntent): Nft
   return { chains, elements }
 }
 
+/** What passes between containers that may not talk, as ARP does: no link could work without. */
+export const neighbours = 'icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }'
+
 function* forwardIn(
   settings: FirewallSettings,
   intent: BridgeIntent,
@@ -163,12 +166,10 @@ function* forwardIn(
   const name = `"${intent.bridge}"`
   const addr = ip(net.family)
   const icc = `iifname ${name} counter ${intent.icc ? 'accept' : 'drop'}`
-  // As ARP does for IPv4: without it no rule could let a link through.
-  const asking = 'icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }'
-  const neighbours = `iifname ${name} ${asking} counter accept`
+  const asking = `iifname ${name} ${neighbours} counter accept`
   if (intent.internal || net.mode === 'isolated') {
     yield `iifname != ${name} counter drop`
-    if (!intent.icc && net.family === 6) yield neighbours
+    if (!intent.icc && net.family === 6) yield asking
     yield icc
     return
   }
@@ -178,7 +179,7 @@ function* forwardIn(
   }
   const pair = `${addr} saddr . ${addr} daddr . meta l4proto`
   if (!intent.icc) {
-    if (net.family === 6) yield neighbours
+    if (net.family === 6) yield asking
     yield `iifname ${name} ${pair} . th dport @links counter accept`
     yield `iifname ${name} ${pair} . th sport @links-back counter accept`
   }

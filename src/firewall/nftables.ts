@@ -32,14 +32,23 @@ export interface NftablesOptions {
 
 const baseUnit = 'base'
 
+/** Verdicts after which rules of ours may never be asked. */
+const opensNft = /\b(accept|jump|goto|queue|vmap)\b/
+
 export class NftablesBackend implements Backend {
   #options: NftablesOptions
   #desired = new NftDesired()
   #verified = new Set<Family>()
   #reconciled = false
+  /** Families whose user chain lets something through. */
+  #opened = new Set<Family>()
 
   constructor(options: NftablesOptions) {
     this.#options = options
+  }
+
+  get userOpens(): boolean {
+    return this.#opened.size > 0
   }
 
   async start(): Promise<void> {
@@ -155,7 +164,11 @@ export class NftablesBackend implements Backend {
     surplus: 'all' | Pick<NftChange, 'goneChains' | 'goneElements'>,
   ): Promise<void> {
     this.#verified.delete(family)
-    await this.#run(this.#diff(family, await this.#list(family), surplus))
+    const listing = await this.#list(family)
+    const users = parseTable(listing ?? '').chains.get(userChain) ?? []
+    if (users.some((line) => opensNft.test(line))) this.#opened.add(family)
+    else this.#opened.delete(family)
+    await this.#run(this.#diff(family, listing, surplus))
     this.#verified.add(family)
   }
 

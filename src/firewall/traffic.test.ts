@@ -12,6 +12,7 @@ import { nftAccess, tableAccess } from './access.ts'
 import { IptablesBackend } from './iptables.ts'
 import type { BridgeIntent, FirewallSettings, LinkIntent, PortIntent } from './intent.ts'
 import { NftablesBackend } from './nftables.ts'
+import type { WatchFirewall } from './repair.ts'
 import { FirewallWriter } from './writer.ts'
 
 const br1 = 'br-000000000001'
@@ -137,7 +138,8 @@ test('what somebody flushes is put back without being asked', async () => {
   const backend = new NftablesBackend({
     settings, access: nftAccess(homeNetns()), dropForwarding: () => false,
   })
-  const writer = new FirewallWriter(backend, (changed) => watchFirewall(homeNetns(), changed))
+  const watch: WatchFirewall = (changed) => watchFirewall(homeNetns(), changed)
+  const writer = new FirewallWriter(backend, { watch })
   await writer.start()
   await writer.reconcile()
   await writer.setBridge(bridge(br1, '18'))

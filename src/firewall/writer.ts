@@ -6,7 +6,8 @@
  */
 import { formatAddress, parseAddress } from '../address/ip.ts'
 import { Refusal } from '../base/refusal.ts'
-import type { Backend, ExplainMatch, Unit } from './backend.ts'
+import type { Backend, ExplainMatch, Unit, UnitChange } from './backend.ts'
+import type { Guard } from './guard.ts'
 import { Repairer, type WatchFirewall } from './repair.ts'
 import { mergeRanges } from './ranges.ts'
 import type { BridgeIntent, Firewall, LinkIntent, PortIntent } from './intent.ts'
@@ -21,6 +22,15 @@ interface Waiting {
   reject(error: unknown): void
 }
 
+export interface WriterOptions {
+  /** With it, what others change of our rules is put back at once … */
+  readonly watch?: WatchFirewall
+  /** … when this resolves. */
+  readonly mayRepair?: () => Promise<void>
+  /** Keeps closed what is closed while somebody flushes. */
+  readonly guard?: Guard
+}
+
 export class FirewallWriter implements Firewall {
   #backend: Backend
   #waiting: Waiting[] = []
@@ -28,18 +38,16 @@ export class FirewallWriter implements Firewall {
   #tail: Promise<unknown> = Promise.resolve()
   #draining = false
 
-  readonly #watch: WatchFirewall | undefined
-  readonly #mayRepair: () => Promise<void>
+  readonly #options: WriterOptions
   #repairer: Repairer | undefined
 
-  /**
-   * @param watch with it, what others change of our rules is put back at once …
-   * @param mayRepair … when this resolves
-   */
-  constructor(backend: Backend, watch?: WatchFirewall, mayRepair = () => Promise.resolve()) {
+  constructor(backend: Backend, options: WriterOptions = {}) {
     this.#backend = backend
-    this.#watch = watch
-    this.#mayRepair = mayRepair
+    this.#options = options
+    const { guard, mayRepair } = options
+    if (guard === undefined) return
+    guard.onChange = () => this.#repairer?.wrote()
+    if (mayRepair !== undefined) guard.mayChange = mayRepair
   }
 
   start(): Promise<void> {
@@ -73,14 +81,16 @@ export class FirewallWriter implements Firewall {
   }
 
   async reconcile(): Promise<void> {
+    const { watch, mayRepair, guard } = this.#options
     await this.#exclusive(async () => {
       await this.#backend.reconcile()
       this.#repairer?.wrote()
+      guard?.userOpens(this.#backend.userOpens)
     })
     // Before the first comparison nobody knows what is in use.
-    if (this.#watch === undefined) return
-    this.#repairer ??= new Repairer(this.#watch, async () => {
-      await this.#mayRepair()
+    if (watch === undefined) return
+    this.#repairer ??= new Repairer(watch, async () => {
+      await mayRepair?.()
       await this.reconcile()
     })
   }
@@ -97,7 +107,10 @@ export class FirewallWriter implements Firewall {
   removeAll(): Promise<void> {
     this.#repairer?.close()
     this.#repairer = undefined
-    return this.#exclusive(() => this.#backend.removeAll())
+    return this.#exclusive(async () => {
+      await this.#backend.removeAll()
+      await this.#options.guard?.clear()
+    })
   }
 
   #exclusive<T>(task: () => Promise<T>): Promise<T> {
@@ -127,8 +140,7 @@ export class FirewallWriter implements Firewall {
     // Of several changes of one unit the last one counts, for all who asked.
     const latest = new Map(batch.map((change) => [change.id, change]))
     try {
-      await this.#backend.apply([...latest.values()])
-      this.#repairer?.wrote()
+      await this.#apply([...latest.values()])
       for (const change of batch) change.resolve()
     } catch (error) {
       if (batch.length === 1) batch[0]?.reject(error)
@@ -136,9 +148,18 @@ export class FirewallWriter implements Firewall {
     }
   }
 
+  async #apply(changes: readonly UnitChange[]): Promise<void> {
+    await this.#backend.apply(changes)
+    this.#repairer?.wrote()
+    const { guard } = this.#options
+    if (guard === undefined) return
+    guard.userOpens(this.#backend.userOpens)
+    await Promise.all(changes.map(({ id, unit }) => guard.set(id, unit)))
+  }
+
   async #alone(change: Waiting): Promise<void> {
     try {
-      await this.#backend.apply([change])
+      await this.#apply([change])
       change.resolve()
     } catch (error) {
       change.reject(error)

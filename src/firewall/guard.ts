@@ -1,0 +1,106 @@
+/**
+ * Keeps closed what is closed while somebody flushes the firewall, with iptables as with nftables:
+ * the rules that drop stand a second time in tables that belong to this process, which no flush
+ * and no other process can touch. They end with the process.
+ *
+ * It follows the firewall within a moment, in one piece: new tables first, then the old ones go.
+ * Where the kernel or the library has no such tables there is no guard, and that is said once.
+ */
+import { log } from '../base/log.ts'
+import { messageOf } from '../base/refusal.ts'
+import type { HeldTables } from '../kernel/nftables.ts'
+import type { Unit } from './backend.ts'
+import { compileGuard, guarded } from './guard-compile.ts'
+import type { FirewallSettings } from './intent.ts'
+
+export const guardTable = 'portolan-guard'
+
+/** Long enough for what is started together. */
+const collectMs = 50
+/** However many networks there are: making the tables anew takes at most this share of the time. */
+const shareMax = 0.05
+
+export type HoldTables = (commands: string) => HeldTables
+
+export class Guard {
+  readonly #settings: FirewallSettings
+  readonly #hold: HoldTables
+  readonly #units = new Map<string, Unit>()
+  #userOpens = false
+  #held: HeldTables | undefined
+  /** What is held, under a name that does not change. */
+  #text = ''
+  #count = 0
+  #timer: NodeJS.Timeout | undefined
+  #tookMs = 0
+  #tail: Promise<void> = Promise.resolve()
+  #complaint = ''
+  /** To be called when tables were made or have gone: the kernel tells of that, too. */
+  onChange: () => void = () => undefined
+  /** Resolves when tables may be changed. */
+  mayChange: () => Promise<void> = () => Promise.resolve()
+
+  constructor(settings: FirewallSettings, hold: HoldTables) {
+    this.#settings = settings
+    this.#hold = hold
+  }
+
+  /** A unit's new state; resolves at once, unless it lets something through that is dropped now. */
+  set(id: string, unit: Unit | undefined): Promise<void> {
+    const before = this.#units.get(id)
+    if (unit === undefined) this.#units.delete(id)
+    else this.#units.set(id, unit)
+    if (JSON.stringify(guarded(before)) === JSON.stringify(guarded(unit))) return Promise.resolve()
+    if (unit?.kind === 'endpoint' && unit.links.length > 0) return this.update()
+    this.#schedule()
+    return Promise.resolve()
+  }
+
+  /** @param opens whether users' own rules may let through what later ones would drop */
+  userOpens(opens: boolean): void {
+    if (this.#userOpens === opens) return
+    this.#userOpens = opens
+    this.#schedule()
+  }
+
+  /** Makes the tables what they should be. */
+  update(): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#tail = this.#tail.then(() => this.#replace())
+    return this.#tail
+  }
+
+  /** Takes the tables away; a later change makes them again. */
+  async clear(): Promise<void> {
+    this.#units.clear()
+    await this.update()
+  }
+
+  #schedule(): void {
+    const delayMs = Math.max(collectMs, this.#tookMs / shareMax)
+    this.#timer ??= setTimeout(() => void this.update(), delayMs).unref()
+  }
+
+  async #replace(): Promise<void> {
+    await this.mayChange()
+    const compile = (name: string) =>
+      compileGuard(this.#settings, [...this.#units.values()], !this.#userOpens, name)
+    const text = compile(guardTable)
+    if (text === this.#text) return
+    const started = performance.now()
+    try {
+      const old = this.#held
+      this.#held = text === '' ? undefined : this.#hold(compile(`${guardTable}-${++this.#count}`))
+      this.#text = text
+      this.onChange()
+      await old?.release()
+      this.onChange()
+    } catch (error) {
+      const reason = messageOf(error)
+      if (reason !== this.#complaint) log.warn('no guard beside the firewall', { reason })
+      this.#complaint = reason
+    }
+    this.#tookMs = performance.now() - started
+  }
+}
