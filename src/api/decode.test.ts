@@ -4,21 +4,21 @@ import { renderExact } from '../base/json.ts'
 import * as d from './decode.ts'
 import { parseJson } from './json.ts'
 
-const hostConfig = d.struct('HostConfig', {
+const hostConfig = d.struct('container.HostConfig', {
   Memory: d.int64,
   Binds: d.optional(d.list(d.string)),
   Sysctls: d.map(d.string),
 })
+const config = { Internal: d.bool, Cmd: d.strSlice }
 const createRequest = d.struct(
-  'CreateRequest',
+  'container.CreateRequest',
   {
     Name: d.string,
-    Internal: d.bool,
-    Cmd: d.strSlice,
+    ...config,
     HostConfig: d.optional(hostConfig),
     NanoCpus: d.exactInt64,
   },
-  'container.CreateRequest',
+  { Config: config },
 )
 
 const decode = (text: string) => createRequest.decode(parseJson(text), '')
@@ -71,7 +71,7 @@ const wrong: readonly [string, string][] = [
   ],
   [
     '{"Internal":"x"}',
-    'json: cannot unmarshal string into Go struct field CreateRequest.Internal of type bool',
+    'json: cannot unmarshal string into Go struct field CreateRequest.Config.Internal of type bool',
   ],
   [
     '{"HostConfig":{"Memory":1.5}}',
@@ -91,6 +91,7 @@ const wrong: readonly [string, string][] = [
     'json: cannot unmarshal array into Go struct field ' +
       'HostConfig.HostConfig.Sysctls of type map[string]string',
   ],
+  ['{"Cmd":[5]}', 'json: cannot unmarshal array into Go struct field CreateRequest.Config.Cmd of type string'],
   ['[]', 'json: cannot unmarshal array into Go value of type container.CreateRequest'],
   ['{"a":', 'unexpected EOF'],
   ['{"a":"b', 'unexpected EOF'],

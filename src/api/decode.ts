@@ -140,7 +140,9 @@ export const strSlice: Decoder<readonly string[] | undefined> = decoder<
   () => undefined,
   (value, at) => {
     if (typeof value === 'string') return [value]
-    return list(string, 'string').decode(value, at)
+    const isList = Array.isArray(value) && value.every((item) => typeof item === 'string')
+    if (!isList) throw mismatch(value, at, 'string')
+    return value
   },
 )
 
@@ -171,16 +173,22 @@ export const keySet: Decoder<readonly string[]> = decoder<readonly string[]>(
 
 /**
  * An object with known fields. Absent fields have their zero value, so the whole has one too: wrap
- * in `optional` where absence means something. Embedded Go structs are spread into `fields`.
+ * in `optional` where absence means something.
  *
- * @param name Go's name of the type, for sentences about its fields
- * @param goType its qualified name, for sentences about the whole
+ * @param goType Go's name of the type with its package, for the sentences
+ * @param embedded Go structs that are spread into `fields`, by name: its sentences name them
  */
 export function struct<F extends Fields>(
-  name: string,
+  goType: string,
   fields: F,
-  goType: string = name,
+  embedded: Readonly<Record<string, Fields>> = {},
 ): Decoder<DecodedFields<F>> {
+  const name = goType.slice(goType.indexOf('.') + 1)
+  const within = (field: string) =>
+    Object.entries(embedded).find(([, inner]) => field in inner)?.[0] ?? ''
+  const prefixes = new Map(
+    Object.keys(fields).map((key) => [key, within(key) === '' ? '' : `${within(key)}.`]),
+  )
   const byLowerCase = new Map(Object.keys(fields).map((key) => [key.toLowerCase(), key]))
   return {
     decode(value, at) {
@@ -195,7 +203,7 @@ export function struct<F extends Fields>(
       // Go names the innermost struct, then the whole path of fields from the root.
       const path = at.includes('.') ? at.slice(at.indexOf('.')) : ''
       const decodeField = ([field, inner]: [string, Decoder<unknown>]) =>
-        [field, inner.decode(found.get(field), `${name}${path}.${field}`)] as const
+        [field, inner.decode(found.get(field), `${name}${path}.${prefixes.get(field)}${field}`)] as const
       // The keys are those of `fields` and each value is its decoder's: the type says no more.
       return Object.fromEntries(Object.entries(fields).map(decodeField)) as DecodedFields<F>
     },

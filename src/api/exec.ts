@@ -37,7 +37,7 @@ export function execRoutes(containers: Containers): readonly Route[] {
   ]
 }
 
-const createDecoder = d.struct('ExecOptions', {
+const createDecoder = d.struct('container.ExecOptions', {
   User: d.string,
   Privileged: d.bool,
   Tty: d.bool,
@@ -67,7 +67,7 @@ async function create(containers: Containers, request: ApiRequest): Promise<Repl
   return { status: 201, json: { Id: execId } }
 }
 
-const startDecoder = d.struct('ExecStartOptions', {
+const startDecoder = d.struct('container.ExecStartOptions', {
   Detach: d.bool,
   Tty: d.bool,
   ConsoleSize: d.optional(d.list(d.int, '[]uint')),

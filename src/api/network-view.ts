@@ -1,4 +1,5 @@
 /** A network as the API shows it: every field, in Docker's order. */
+import { sortedMap } from '../base/json.ts'
 import type { Endpoint, IpamPoolSpec, Network } from '../network/model.ts'
 import { familyOf } from '../network/ipam/ipam.ts'
 
@@ -14,6 +15,7 @@ export interface NetworkViewFacts {
 /** The JSON of list and inspect. */
 export function networkView(network: Network, facts: NetworkViewFacts): unknown {
   const { id, created, spec } = network
+  const ipamOptions = spec.ipam.options === null ? null : sortedMap(spec.ipam.options)
   return {
     Name: spec.name,
     Id: id,
@@ -22,15 +24,15 @@ export function networkView(network: Network, facts: NetworkViewFacts): unknown 
     Driver: spec.driver,
     EnableIPv4: spec.enableIpv4,
     EnableIPv6: spec.enableIpv6,
-    IPAM: { Driver: spec.ipam.driver, Options: spec.ipam.options, Config: poolsView(network) },
+    IPAM: { Driver: spec.ipam.driver, Options: ipamOptions, Config: poolsView(network) },
     Internal: spec.internal,
     Attachable: spec.attachable,
     Ingress: spec.ingress,
     ConfigFrom: { Network: spec.configFrom },
     ConfigOnly: spec.configOnly,
-    Containers: Object.fromEntries(facts.endpoints.map(endpointView)),
-    Options: spec.options,
-    Labels: spec.labels,
+    Containers: sortedMap(Object.fromEntries(facts.endpoints.map(endpointView))),
+    Options: sortedMap(spec.options),
+    Labels: sortedMap(spec.labels),
     ...(facts.usage === undefined ? {} : { Status: statusView(facts.usage) }),
   }
 }
@@ -49,7 +51,9 @@ function endpointView(endpoint: Endpoint & { readonly containerName: string }) {
 
 /** Given pools as they were given, IPv4 first; then the automatic ones, with their gateway. */
 function poolsView({ spec, pools }: Network): unknown {
-  if (spec.driver === 'host' || (spec.driver === 'null' && !spec.configOnly)) return null
+  if (spec.driver === 'host' || spec.driver === 'null') {
+    if (!spec.configOnly || spec.ipam.pools.length === 0) return null
+  }
   const given: IpamPoolSpec[] = []
   const automatic: IpamPoolSpec[] = []
   for (const family of [4, 6]) {
@@ -68,7 +72,7 @@ function poolView({ subnet, ipRange, gateway, auxiliary }: IpamPoolSpec): unknow
     Subnet: subnet,
     ...(isSet(ipRange) ? { IPRange: ipRange } : {}),
     ...(isSet(gateway) ? { Gateway: gateway } : {}),
-    ...(hasAuxiliary ? { AuxiliaryAddresses: auxiliary } : {}),
+    ...(hasAuxiliary ? { AuxiliaryAddresses: sortedMap(auxiliary) } : {}),
   }
 }
 

@@ -87,20 +87,19 @@ async function inspect(networks: NetworkEngine, request: ApiRequest): Promise<Re
   return { status: 200, json: networkView(network, { endpoints, usage }) }
 }
 
-const poolDecoder = d.struct('IPAMConfig', {
+const poolDecoder = d.struct('network.IPAMConfig', {
   Subnet: d.string,
   IPRange: d.string,
   Gateway: d.string,
   AuxiliaryAddresses: d.map(d.string),
 })
 
-const createDecoder = d.struct('CreateRequest', {
-  Name: d.string,
+const createOptions = {
   Driver: d.string,
   Scope: d.string,
   EnableIPv4: d.optional(d.bool),
   EnableIPv6: d.optional(d.bool),
-  IPAM: d.struct('IPAM', {
+  IPAM: d.struct('network.IPAM', {
     Driver: d.string,
     Options: d.optional(d.map(d.string)),
     Config: d.list(poolDecoder, '[]network.IPAMConfig'),
@@ -109,10 +108,15 @@ const createDecoder = d.struct('CreateRequest', {
   Attachable: d.bool,
   Ingress: d.bool,
   ConfigOnly: d.bool,
-  ConfigFrom: d.struct('ConfigReference', { Network: d.string }),
+  ConfigFrom: d.struct('network.ConfigReference', { Network: d.string }),
   Options: d.map(d.string),
   Labels: d.map(d.string),
-})
+}
+const createDecoder = d.struct(
+  'network.CreateRequest',
+  { Name: d.string, ...createOptions },
+  { CreateOptions: createOptions },
+)
 
 async function create(networks: NetworkEngine, request: ApiRequest): Promise<Reply> {
   const body = await request.json(createDecoder)
@@ -159,9 +163,9 @@ function poolSpec(config: d.Decoded<typeof poolDecoder>): IpamPoolSpec {
   }
 }
 
-const connectDecoder = d.struct('ConnectRequest', {
+const connectDecoder = d.struct('network.ConnectOptions', {
   Container: d.string,
-  EndpointConfig: d.into(d.raw, (value) => endpointSettingsOf(value)),
+  EndpointConfig: d.into(d.raw, endpointSettingsOf),
 })
 
 async function connect(
@@ -186,7 +190,10 @@ async function connect(
   return { status: 200 }
 }
 
-const disconnectDecoder = d.struct('DisconnectRequest', { Container: d.string, Force: d.bool })
+const disconnectDecoder = d.struct('network.DisconnectOptions', {
+  Container: d.string,
+  Force: d.bool,
+})
 
 async function disconnect(containers: NetworkAttachments, request: ApiRequest): Promise<Reply> {
   const { Container, Force } = await request.json(disconnectDecoder)

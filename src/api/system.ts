@@ -22,16 +22,12 @@ export interface SystemVerbs {
   login(credentials: Credentials, signal: AbortSignal): Promise<void>
 }
 
-const credentials = d.struct(
-  'AuthConfig',
-  {
-    username: d.string,
-    password: d.string,
-    serveraddress: d.string,
-    identitytoken: d.string,
-  },
-  'registry.AuthConfig',
-)
+const credentials = d.struct('registry.AuthConfig', {
+  username: d.string,
+  password: d.string,
+  serveraddress: d.string,
+  identitytoken: d.string,
+})
 
 export type Credentials = d.Decoded<typeof credentials>
 

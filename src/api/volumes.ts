@@ -1,4 +1,5 @@
 /** /volumes: list, create, inspect, remove, prune. */
+import { sortedMap } from '../base/json.ts'
 import { Refusal } from '../base/refusal.ts'
 import type { Volume } from '../containers/volumes/record.ts'
 import type { Volumes, VolumeUsage } from '../containers/volumes/volumes.ts'
@@ -30,10 +31,10 @@ export function volumeView(volume: Volume): object {
   return {
     CreatedAt: volume.createdAt,
     Driver: volume.driver,
-    Labels: volume.labels,
+    Labels: volume.labels === null ? null : sortedMap(volume.labels),
     Mountpoint: volume.mountpoint,
     Name: volume.name,
-    Options: volume.options,
+    Options: volume.options === null ? null : sortedMap(volume.options),
     Scope: 'local',
   }
 }
@@ -49,17 +50,13 @@ async function list(volumes: Volumes, { query }: ApiRequest): Promise<Reply> {
   return { status: 200, json: { Volumes: volumes.list(filters).map(volumeView), Warnings: null } }
 }
 
-const createRequest = d.struct(
-  'CreateOptions',
-  {
-    Name: d.string,
-    Driver: d.string,
-    DriverOpts: d.optional(d.map(d.string)),
-    Labels: d.optional(d.map(d.string)),
-    ClusterVolumeSpec: d.raw,
-  },
-  'volume.CreateOptions',
-)
+const createRequest = d.struct('volume.CreateOptions', {
+  Name: d.string,
+  Driver: d.string,
+  DriverOpts: d.optional(d.map(d.string)),
+  Labels: d.optional(d.map(d.string)),
+  ClusterVolumeSpec: d.raw,
+})
 
 async function create(volumes: Volumes, request: ApiRequest): Promise<Reply> {
   const body = await request.json(createRequest)

@@ -28,3 +28,10 @@ function rawJson(digits: string): unknown {
   const make: unknown = Reflect.get(JSON, 'rawJSON')
   return typeof make === 'function' ? make.call(JSON, digits) : Number(digits)
 }
+
+/** A map in the order of its keys, as Go writes it. */
+export function sortedMap<T>(map: Readonly<Record<string, T>>): Readonly<Record<string, T>> {
+  const entries = Object.entries(map)
+  entries.sort(([one], [other]) => (one < other ? -1 : one > other ? 1 : 0))
+  return Object.fromEntries(entries)
+}

@@ -8,28 +8,38 @@
 import {
   bool,
   int,
+  int64,
+  integerOf,
   list,
   map,
   nullable,
   object,
   set,
+  setOf,
   string,
   stringMap,
+  stringOf,
   stringOrStrings,
   strings,
+  uint16,
 } from './shape.ts'
 import type { Of } from './shape.ts'
+
+/** Nanoseconds. */
+const duration = integerOf('time.Duration')
 
 const healthcheck = object(
   {
     Test: strings,
-    Interval: int, // nanoseconds, as all durations here
-    Timeout: int,
-    StartPeriod: int,
-    StartInterval: int,
+    Interval: duration,
+    Timeout: duration,
+    StartPeriod: duration,
+    StartInterval: duration,
     Retries: int,
   },
   ['Test', 'Interval', 'Timeout', 'StartPeriod', 'StartInterval', 'Retries'],
+  [],
+  { type: 'v1.HealthcheckConfig' },
 )
 export type HealthConfig = Of<typeof healthcheck>
 
@@ -40,7 +50,7 @@ export const configFields = {
   AttachStdin: bool,
   AttachStdout: bool,
   AttachStderr: bool,
-  ExposedPorts: set,
+  ExposedPorts: setOf('nat.PortSet'),
   Tty: bool,
   OpenStdin: bool,
   StdinOnce: bool,
@@ -75,40 +85,61 @@ export const configShape = object(
 )
 export type Config = Of<typeof configShape>
 
-const portBinding = object({ HostIp: string, HostPort: string })
+const portBinding = object({ HostIp: string, HostPort: string }, [], [], {
+  type: 'nat.PortBinding',
+})
 
-const logConfig = object({ Type: string, Config: stringMap })
-const restartPolicy = object({ Name: string, MaximumRetryCount: int })
+const logConfig = object({ Type: string, Config: stringMap }, [], [], {
+  type: 'container.LogConfig',
+})
+const restartPolicy = object(
+  { Name: stringOf('container.RestartPolicyMode'), MaximumRetryCount: int },
+  [],
+  [],
+  { type: 'container.RestartPolicy' },
+)
 export type RestartPolicy = Of<typeof restartPolicy>
 
-const deviceMapping = object({
-  PathOnHost: string,
-  PathInContainer: string,
-  CgroupPermissions: string,
+const deviceMapping = object(
+  { PathOnHost: string, PathInContainer: string, CgroupPermissions: string },
+  [],
+  [],
+  { type: 'container.DeviceMapping' },
+)
+const ulimit = object({ Name: string, Hard: int64, Soft: int64 }, [], [], {
+  type: 'units.Ulimit',
 })
-const ulimit = object({ Name: string, Hard: int, Soft: int })
 export type Ulimit = Of<typeof ulimit>
-const weightDevice = object({ Path: string, Weight: int })
-const throttleDevice = object({ Path: string, Rate: int })
-const deviceRequest = object({
-  Driver: string,
-  Count: int,
-  DeviceIDs: strings,
-  Capabilities: list(strings, '[]string'),
-  Options: stringMap,
+const weightDevice = object({ Path: string, Weight: uint16 }, [], [], {
+  type: 'blkiodev.WeightDevice',
 })
+const throttleDevice = object({ Path: string, Rate: integerOf('uint64', Infinity, 0) }, [], [], {
+  type: 'blkiodev.ThrottleDevice',
+})
+const deviceRequest = object(
+  {
+    Driver: string,
+    Count: int,
+    DeviceIDs: strings,
+    Capabilities: list(strings, '[]string'),
+    Options: stringMap,
+  },
+  [],
+  [],
+  { type: 'container.DeviceRequest' },
+)
 
 const mountShape = object(
   {
-    Type: string,
+    Type: stringOf('mount.Type'),
     Source: string,
     Target: string,
     ReadOnly: bool,
-    Consistency: string,
+    Consistency: stringOf('mount.Consistency'),
     BindOptions: nullable(
       object(
         {
-          Propagation: string,
+          Propagation: stringOf('mount.Propagation'),
           NonRecursive: bool,
           CreateMountpoint: bool,
           ReadOnlyNonRecursive: bool,
@@ -121,6 +152,8 @@ const mountShape = object(
           'ReadOnlyNonRecursive',
           'ReadOnlyForceRecursive',
         ],
+        [],
+        { type: 'mount.BindOptions' },
       ),
     ),
     VolumeOptions: nullable(
@@ -129,94 +162,107 @@ const mountShape = object(
           NoCopy: bool,
           Labels: stringMap,
           Subpath: string,
-          DriverConfig: nullable(object({ Name: string, Options: stringMap }, ['Name', 'Options'])),
+          DriverConfig: nullable(
+            object({ Name: string, Options: stringMap }, ['Name', 'Options'], [], {
+              type: 'mount.Driver',
+            }),
+          ),
         },
         ['NoCopy', 'Labels', 'Subpath', 'DriverConfig'],
+        [],
+        { type: 'mount.VolumeOptions' },
       ),
     ),
     TmpfsOptions: nullable(
-      object({ SizeBytes: int, Mode: int, Options: list(strings, '[]string') }, [
-        'SizeBytes',
-        'Mode',
-        'Options',
-      ]),
+      object(
+        {
+          SizeBytes: int64,
+          Mode: integerOf('fs.FileMode', 2 ** 32 - 1, 0),
+          Options: list(strings, '[]string'),
+        },
+        ['SizeBytes', 'Mode', 'Options'],
+        [],
+        { type: 'mount.TmpfsOptions' },
+      ),
     ),
   },
   ['Source', 'Target', 'ReadOnly', 'Consistency', 'BindOptions', 'VolumeOptions', 'TmpfsOptions'],
+  [],
+  { type: 'mount.Mount' },
 )
 export type MountSpec = Of<typeof mountShape>
 
 export const resourceFields = {
-  CpuShares: int,
-  Memory: int,
-  NanoCpus: int,
+  CpuShares: int64,
+  Memory: int64,
+  NanoCpus: int64,
   CgroupParent: string,
-  BlkioWeight: int,
-  BlkioWeightDevice: list(weightDevice, 'WeightDevice'),
-  BlkioDeviceReadBps: list(throttleDevice, 'ThrottleDevice'),
-  BlkioDeviceWriteBps: list(throttleDevice, 'ThrottleDevice'),
-  BlkioDeviceReadIOps: list(throttleDevice, 'ThrottleDevice'),
-  BlkioDeviceWriteIOps: list(throttleDevice, 'ThrottleDevice'),
-  CpuPeriod: int,
-  CpuQuota: int,
-  CpuRealtimePeriod: int,
-  CpuRealtimeRuntime: int,
+  BlkioWeight: uint16,
+  BlkioWeightDevice: list(weightDevice, '*blkiodev.WeightDevice'),
+  BlkioDeviceReadBps: list(throttleDevice, '*blkiodev.ThrottleDevice'),
+  BlkioDeviceWriteBps: list(throttleDevice, '*blkiodev.ThrottleDevice'),
+  BlkioDeviceReadIOps: list(throttleDevice, '*blkiodev.ThrottleDevice'),
+  BlkioDeviceWriteIOps: list(throttleDevice, '*blkiodev.ThrottleDevice'),
+  CpuPeriod: int64,
+  CpuQuota: int64,
+  CpuRealtimePeriod: int64,
+  CpuRealtimeRuntime: int64,
   CpusetCpus: string,
   CpusetMems: string,
-  Devices: list(deviceMapping, 'DeviceMapping'),
+  Devices: list(deviceMapping, 'container.DeviceMapping'),
   DeviceCgroupRules: strings,
-  DeviceRequests: list(deviceRequest, 'DeviceRequest'),
-  MemoryReservation: int,
-  MemorySwap: int,
-  MemorySwappiness: nullable(int),
+  DeviceRequests: list(deviceRequest, 'container.DeviceRequest'),
+  MemoryReservation: int64,
+  MemorySwap: int64,
+  MemorySwappiness: nullable(int64),
   OomKillDisable: nullable(bool),
-  PidsLimit: nullable(int),
-  Ulimits: list(ulimit, 'Ulimit'),
-  CpuCount: int,
-  CpuPercent: int,
-  IOMaximumIOps: int,
-  IOMaximumBandwidth: int,
+  PidsLimit: nullable(int64),
+  Ulimits: list(ulimit, '*units.Ulimit'),
+  CpuCount: int64,
+  CpuPercent: int64,
+  IOMaximumIOps: integerOf('uint64', Infinity, 0),
+  IOMaximumBandwidth: integerOf('uint64', Infinity, 0),
 }
 
 export const hostConfigFields = {
   Binds: strings,
   ContainerIDFile: string,
   LogConfig: logConfig,
-  NetworkMode: string,
-  PortBindings: map(list(portBinding, 'PortBinding'), '[]PortBinding'),
+  NetworkMode: stringOf('container.NetworkMode'),
+  PortBindings: map(list(portBinding, 'nat.PortBinding'), 'nat.PortMap'),
   RestartPolicy: restartPolicy,
   AutoRemove: bool,
   VolumeDriver: string,
   VolumesFrom: strings,
-  ConsoleSize: list(int, 'uint'),
+  ConsoleSize: list(integerOf('uint', Infinity, 0), 'uint'),
   Annotations: stringMap,
   CapAdd: stringOrStrings,
   CapDrop: stringOrStrings,
-  CgroupnsMode: string,
+  CgroupnsMode: stringOf('container.CgroupnsMode'),
   Dns: strings,
   DnsOptions: strings,
   DnsSearch: strings,
   ExtraHosts: strings,
   GroupAdd: strings,
-  IpcMode: string,
-  Cgroup: string,
+  IpcMode: stringOf('container.IpcMode'),
+  Cgroup: stringOf('container.CgroupSpec'),
   Links: strings,
   OomScoreAdj: int,
-  PidMode: string,
+  PidMode: stringOf('container.PidMode'),
   Privileged: bool,
   PublishAllPorts: bool,
   ReadonlyRootfs: bool,
   SecurityOpt: strings,
   StorageOpt: stringMap,
   Tmpfs: stringMap,
-  UTSMode: string,
-  UsernsMode: string,
-  ShmSize: int,
+  UTSMode: stringOf('container.UTSMode'),
+  UsernsMode: stringOf('container.UsernsMode'),
+  ShmSize: int64,
   Sysctls: stringMap,
   Runtime: string,
-  Isolation: string,
+  Isolation: stringOf('container.Isolation'),
   ...resourceFields,
-  Mounts: list(mountShape, 'Mount'),
+  Mounts: list(mountShape, 'mount.Mount'),
   MaskedPaths: strings,
   ReadonlyPaths: strings,
   Init: nullable(bool),
@@ -225,11 +271,12 @@ export const hostConfigShape = object(
   hostConfigFields,
   ['Annotations', 'StorageOpt', 'Tmpfs', 'Sysctls', 'Runtime', 'Mounts'],
   ['Init'],
+  { type: 'container.HostConfig', embedded: { Resources: resourceFields } },
 )
 export type HostConfig = Of<typeof hostConfigShape>
 
 /** The half of EndpointSettings that a request may set; the other half is what is so now. */
-export const endpointSettingsShape = object({
+const endpointFields = {
   IPAMConfig: nullable(
     object(
       {
@@ -238,6 +285,8 @@ export const endpointSettingsShape = object({
         LinkLocalIPs: strings,
       },
       ['IPv4Address', 'IPv6Address', 'LinkLocalIPs'],
+      [],
+      { type: 'network.EndpointIPAMConfig' },
     ),
   ),
   Links: strings,
@@ -246,24 +295,41 @@ export const endpointSettingsShape = object({
   DriverOpts: stringMap,
   GwPriority: int,
   NetworkID: string,
+}
+export const endpointSettingsShape = object(endpointFields, [], [], {
+  type: 'network.EndpointSettings',
 })
 export type EndpointSettings = Of<typeof endpointSettingsShape>
 
 /** The body of POST /containers/create. */
-export const createShape = object({
-  ...configFields,
-  HostConfig: nullable(hostConfigShape),
-  NetworkingConfig: nullable(
-    object({
-      EndpointsConfig: map(nullable(endpointSettingsShape), '*EndpointSettings'),
-    }),
-  ),
-})
+export const createShape = object(
+  {
+    ...configFields,
+    HostConfig: nullable(hostConfigShape),
+    NetworkingConfig: nullable(
+      object(
+        { EndpointsConfig: map(nullable(endpointSettingsShape), '*network.EndpointSettings') },
+        [],
+        [],
+        { type: 'network.NetworkingConfig' },
+      ),
+    ),
+  },
+  [],
+  [],
+  { type: 'container.CreateRequest', embedded: { Config: configFields } },
+)
 export type CreateRequest = Of<typeof createShape>
 
 /** The body of POST /containers/{id}/update. */
-export const updateShape = object({ ...resourceFields, RestartPolicy: restartPolicy })
+export const updateShape = object(
+  { ...resourceFields, RestartPolicy: restartPolicy },
+  [],
+  [],
+  { type: 'container.UpdateConfig', embedded: { Resources: resourceFields } },
+)
 export type UpdateRequest = Of<typeof updateShape>
 
-export const endpointSettingsOf = (value: unknown): EndpointSettings =>
-  endpointSettingsShape.decode(value, 'EndpointSettings')
+/** @param at where it stands in a request, for Go's sentence */
+export const endpointSettingsOf = (value: unknown, at = 'EndpointSettings'): EndpointSettings =>
+  endpointSettingsShape.decode(value, at)

@@ -42,7 +42,7 @@ test('a request is read as Go reads it: names in each case, null as zero, others
   assert.throws(() => createShape.decode({ Hostname: 1 }, 'CreateRequest'), {
     message:
       'invalid JSON: json: cannot unmarshal number into Go struct field ' +
-      'CreateRequest.Hostname of type string',
+      'CreateRequest.Config.Hostname of type string',
   })
 })
 

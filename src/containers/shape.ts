@@ -5,6 +5,7 @@
  * One table gives the TypeScript type, the decoder with Go's error sentences, and what is left
  * out when the value is shown (`omitempty`). Limits: numbers are doubles.
  */
+import { sortedMap } from '../base/json.ts'
 import { Refusal } from '../base/refusal.ts'
 
 export interface Shape<T> {
@@ -31,12 +32,19 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
 }
 
 function mismatch(value: unknown, at: string, type: string): Refusal {
-  const kind = Array.isArray(value) ? 'array' : typeof value === 'boolean' ? 'bool' : typeof value
   const where = at.includes('.') ? `Go struct field ${at}` : 'Go value'
   return new Refusal(
     'invalid',
-    `invalid JSON: json: cannot unmarshal ${kind} into ${where} of type ${type}`,
+    `invalid JSON: json: cannot unmarshal ${kindOf(value, type)} into ${where} of type ${type}`,
   )
+}
+
+/** Of a number that is of the wrong kind Go says which one. */
+function kindOf(value: unknown, type: string): string {
+  if (Array.isArray(value)) return 'array'
+  if (typeof value === 'boolean') return 'bool'
+  if (typeof value !== 'number') return typeof value
+  return /^(u?int\d*|.*Duration|.*FileMode)$/.test(type) ? `number ${value}` : 'number'
 }
 
 function scalar<T extends string | number | boolean>(
@@ -57,14 +65,24 @@ function scalar<T extends string | number | boolean>(
 const isString = (value: unknown): value is string => typeof value === 'string'
 const isInteger = (value: unknown): value is number => Number.isInteger(value)
 
-const exactInt = scalar('int64', 0, isInteger)
-export const string = scalar('string', '', isString)
+/** A string of a type of its own. */
+export const stringOf = (type: string): Shape<string> => scalar(type, '', isString)
+export const string = stringOf('string')
 export const bool = scalar('bool', false, (value): value is boolean => typeof value === 'boolean')
+
 /** Integers beyond 2^53, which the JSON reader keeps exactly, lose their last digits here. */
-export const int: Shape<number> = {
-  decode: (value, at) => exactInt.decode(typeof value === 'bigint' ? Number(value) : value, at),
-  show: (value) => value,
+export function integerOf(type: string, max = Infinity, min = -max): Shape<number> {
+  const inRange = (value: unknown): value is number =>
+    isInteger(value) && value >= min && value <= max
+  const exact = scalar(type, 0, inRange)
+  return {
+    decode: (value, at) => exact.decode(typeof value === 'bigint' ? Number(value) : value, at),
+    show: (value) => value,
+  }
 }
+export const int64 = integerOf('int64')
+export const int = integerOf('int')
+export const uint16 = integerOf('uint16', 2 ** 16 - 1, 0)
 
 /** A pointer in Go: null stays null. */
 export function nullable<T>(shape: Shape<T>): Shape<T | null> {
@@ -93,22 +111,34 @@ export const strings = list(string, 'string')
 
 /** Docker's strslice: a single string is a list of one. */
 export const stringOrStrings: Shape<readonly string[] | null> = {
-  decode: (value, at) => (isString(value) ? [value] : strings.decode(value, at)),
+  decode(value, at) {
+    if (nothing(value)) return null
+    if (isString(value)) return [value]
+    if (!Array.isArray(value) || !value.every(isString)) throw mismatch(value, at, 'string')
+    return value
+  },
   show: (value) => value,
 }
 
-/** A Go map: null stays null. */
+/**
+ * A Go map: null stays null; shown in the order of its keys.
+ *
+ * @param type of the values, or the map's own name where it has one (`nat.PortMap`)
+ */
 export function map<T>(item: Shape<T>, type: string): Shape<Readonly<Record<string, T>> | null> {
+  const whole = type.startsWith('nat.') ? type : `map[string]${type}`
   return {
     decode(value, at) {
       if (nothing(value)) return null
-      if (!isObject(value)) throw mismatch(value, at, `map[string]${type}`)
+      if (!isObject(value)) throw mismatch(value, at, whole)
       return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, item.decode(v, at)]))
     },
     show: (value) =>
       value === null
         ? null
-        : Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, item.show(entry)])),
+        : Object.fromEntries(
+            Object.entries(sortedMap(value)).map(([key, entry]) => [key, item.show(entry)]),
+          ),
     strays: (value, at) =>
       isObject(value)
         ? Object.entries(value).flatMap(([key, entry]) => straysIn(item, entry, `${at}.${key}`))
@@ -119,10 +149,18 @@ export function map<T>(item: Shape<T>, type: string): Shape<Readonly<Record<stri
 export const stringMap = map(string, 'string')
 
 /** Go's `map[string]struct{}`: only the keys count. */
-export const set: Shape<Readonly<Record<string, object>> | null> = map(
-  { decode: () => ({}), show: (value: object) => value },
-  'struct {}',
-)
+export const setOf = (type: string): Shape<Readonly<Record<string, object>> | null> =>
+  map(
+    {
+      decode(value, at) {
+        if (!nothing(value) && !isObject(value)) throw mismatch(value, at, 'struct {}')
+        return {}
+      },
+      show: (value: object) => value,
+    },
+    type,
+  )
+export const set = setOf('struct {}')
 
 const isZero = (value: unknown): boolean =>
   nothing(value) ||
@@ -132,6 +170,23 @@ const isZero = (value: unknown): boolean =>
   (Array.isArray(value) && value.length === 0) ||
   (isObject(value) && Object.keys(value).length === 0)
 
+/** How Go names a struct, for the sentences. */
+interface GoStruct {
+  /** With its package: `container.HostConfig`. */
+  readonly type: string
+  /** Structs that are embedded in it, by name, with the fields that come from them. */
+  readonly embedded?: Readonly<Record<string, object>>
+}
+
+/** Go names the innermost struct, then the whole path of fields from the root. */
+function placeOf(at: string, go: GoStruct | undefined, field: string): string {
+  if (go === undefined) return `${at}.${field}`
+  const path = at.includes('.') ? at.slice(at.indexOf('.')) : ''
+  const within = Object.entries(go.embedded ?? {}).find(([, fields]) => field in fields)
+  const own = within === undefined ? field : `${within[0]}.${field}`
+  return `${go.type.slice(go.type.indexOf('.') + 1)}${path}.${own}`
+}
+
 /**
  * @param omitEmpty names of the fields that are left out when they are zero
  * @param omitNull the same for pointers: only null is left out
@@ -140,6 +195,7 @@ export function object<F extends Fields>(
   fields: F,
   omitEmpty: readonly (keyof F & string)[] = [],
   omitNull: readonly (keyof F & string)[] = [],
+  go?: GoStruct,
 ): Shape<ObjectOf<F>> {
   const omitted = new Set<string>(omitEmpty)
   const omittedNull = new Set<string>(omitNull)
@@ -147,7 +203,7 @@ export function object<F extends Fields>(
   const byLowerCase = new Map(names.map((name) => [name.toLowerCase(), name]))
   return {
     decode(value, at) {
-      if (!nothing(value) && !isObject(value)) throw mismatch(value, at, 'struct')
+      if (!nothing(value) && !isObject(value)) throw mismatch(value, at, go?.type ?? 'struct')
       const found: Record<string, unknown> = {}
       for (const [key, entry] of Object.entries(value ?? {})) {
         const name = byLowerCase.get(key.toLowerCase())
@@ -155,7 +211,7 @@ export function object<F extends Fields>(
       }
       const decoded: Record<string, unknown> = {}
       for (const [name, shape] of Object.entries(fields)) {
-        decoded[name] = shape.decode(found[name], `${at}.${name}`)
+        decoded[name] = shape.decode(found[name], placeOf(at, go, name))
       }
       // Every field was decoded by its own shape just now; the compiler cannot follow the loop.
       return decoded as ObjectOf<F>
