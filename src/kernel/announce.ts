@@ -8,9 +8,10 @@
  * A bridge drops what comes by a port whose carrier it has not noticed yet, which the kernel does a
  * little later on a worker thread: so the frames are sent again, a bounded number of times.
  */
+import { isKernelError } from './error.ts'
 import { closeOnPool, libcCalls } from './ffi.ts'
 import { ipToBytes, macToBytes } from './ipbytes.ts'
-import { inNetns, type Netns } from './netns.ts'
+import { inNetns, openNetns, type Netns } from './netns.ts'
 
 const AF_PACKET = 17
 const SOCK_RAW_CLOEXEC_NONBLOCK = 3 | 0o2000000 | 0o4000
@@ -18,24 +19,49 @@ const ETH_P_ARP = 0x0806
 const ETH_P_IPV6 = 0x86dd
 const ICMPV6 = 58
 
-/** After the first time: when the port surely forwards, and once more for a busy machine. */
-const repeatAfterMs = [20, 200]
+/** At once, when the port surely forwards, and once more for a busy machine. */
+const usualAtMs = [0, 20, 220]
+/** A socket keeps its namespace: for later frames another one is made. */
+const heldMsMax = 250
 
 /**
- * Announces each address (with or without prefix length) of a link, now and twice more. The
- * namespace is held open for that long, a quarter of a second.
+ * Announces each address (with or without prefix length) of a link, at these times from now.
+ *
+ * Within a quarter of a second by one socket, which holds the namespace open for that long; later
+ * ones by sockets of their own, for as long as the namespace is there.
  */
 export function announce(
   ns: Netns,
   index: number,
   mac: string,
   addresses: readonly string[],
+  atMs: readonly number[] = usualAtMs,
 ): void {
-  if (addresses.length === 0) return
+  if (addresses.length === 0 || atMs.length === 0) return
   const frames = addresses.map((address) => frameFor(index, mac, address))
-  // Protocol 0: this socket only sends and never receives.
-  const fd = inNetns(ns, () => libcCalls.socket(AF_PACKET, SOCK_RAW_CLOEXEC_NONBLOCK, 0))
-  if (fd >= 0) sendRepeatedly(fd, frames, repeatAfterMs)
+  const soon = atMs.filter((at) => at <= heldMsMax)
+  const fd = packetSocket(ns)
+  if (fd >= 0) sendRepeatedly(fd, frames, soon, 0)
+  const { path } = ns
+  for (const at of atMs.slice(soon.length)) setTimeout(() => sendOnce(path, frames), at).unref()
+}
+
+/** Protocol 0: this socket only sends and never receives. */
+function packetSocket(ns: Netns): number {
+  return inNetns(ns, () => libcCalls.socket(AF_PACKET, SOCK_RAW_CLOEXEC_NONBLOCK, 0))
+}
+
+function sendOnce(path: string, frames: readonly Frame[]): void {
+  let ns: Netns
+  try {
+    ns = openNetns(path)
+  } catch (error) {
+    if (isKernelError(error)) return // the container has gone, and its namespace with it
+    throw error
+  }
+  const fd = packetSocket(ns)
+  ns.close()
+  if (fd >= 0) sendRepeatedly(fd, frames, [0], 0)
 }
 
 interface Frame {
@@ -51,17 +77,26 @@ function frameFor(index: number, mac: string, address: string): Frame {
   return { bytes, to: linkLayerAddress(index, isV4 ? ETH_P_ARP : ETH_P_IPV6) }
 }
 
-function sendRepeatedly(fd: number, frames: readonly Frame[], later: readonly number[]): void {
-  for (const { bytes, to } of frames) {
-    libcCalls.sendto(fd, bytes, bytes.length, 0, to, to.length)
-  }
-  const [delayMs, ...rest] = later
-  if (delayMs === undefined) {
+/** Sends at these times, counted from the same moment as `nowMs`, and closes the socket. */
+function sendRepeatedly(
+  fd: number,
+  frames: readonly Frame[],
+  [at, ...later]: readonly number[],
+  nowMs: number,
+): void {
+  if (at === undefined) {
     // Closing a packet socket waits for a grace period, 5 to 30 ms.
     closeOnPool(fd)
     return
   }
-  setTimeout(() => sendRepeatedly(fd, frames, rest), delayMs).unref()
+  const send = () => {
+    for (const { bytes, to } of frames) {
+      libcCalls.sendto(fd, bytes, bytes.length, 0, to, to.length)
+    }
+    sendRepeatedly(fd, frames, later, at)
+  }
+  if (at > nowMs) setTimeout(send, at - nowMs).unref()
+  else send()
 }
 
 /** `struct sockaddr_ll` */

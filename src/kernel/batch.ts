@@ -30,8 +30,8 @@ export interface VethAttachment {
 /** What is set inside the container's namespace once its link exists. */
 export interface ContainerSide {
   readonly mac: string
-  /** false: nobody can remember another MAC for these addresses; spares a frame to every port. */
-  readonly announced?: boolean
+  /** When neighbours are told the MAC, in milliseconds from now; left out: as ever. */
+  readonly announceAtMs?: readonly number[]
   /** With prefix length, either family. */
   readonly addresses: readonly string[]
   /** In order; a gateway off the link's prefixes needs its own link route first. */
@@ -135,7 +135,7 @@ export function configureInside(ns: Netns, name: string, index: number, side: Co
         ...side.routes.map((route) => newRoute(index, { ...route, link: name })),
       ),
     )
-    if (side.announced !== false) announce(ns, index, side.mac, side.addresses)
+    announce(ns, index, side.mac, side.addresses, side.announceAtMs)
   })
 }
 

@@ -105,12 +105,16 @@ export function listLinksOn(socket: NetlinkSocket): readonly Link[] {
   return links.map((link) => ({ ...link, master: names.get(link.masterIndex) ?? '' }))
 }
 
+/** Longer names are refused by the kernel: no link has one. */
+const nameBytesMax = 15
+
 /** One link by name; undefined when there is none. Its `master` is left '' (see masterIndex). */
 export function findLink(ns: Netns, name: string): Link | undefined {
   return withRoute(ns, (socket) => findLinkOn(socket, name))
 }
 
 export function findLinkOn(socket: NetlinkSocket, name: string): Link | undefined {
+  if (Buffer.byteLength(name) > nameBytesMax) return undefined
   try {
     const mask = u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)
     const body = [linkHeader(), text(IFLA.IFNAME, name), mask]

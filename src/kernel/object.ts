@@ -35,7 +35,13 @@ export interface BridgeObject {
   readonly adopted: boolean
 }
 
-export interface VethObject {
+/** Links whose neighbours may be told which MAC their addresses have. */
+interface AnnouncedObject {
+  /** Milliseconds from now; left out: as ever. Nothing that can be read back. */
+  readonly announceAtMs?: readonly number[]
+}
+
+export interface VethObject extends AnnouncedObject {
   readonly type: 'veth'
   /** Host end, enslaved to `master`. */
   readonly name: string
@@ -66,7 +72,7 @@ export interface VlanObject {
 }
 
 /** What links on top of a parent share; born in `netns`, with a parent of the daemon's own. */
-interface ChildObject {
+interface ChildObject extends AnnouncedObject {
   readonly netns: string
   readonly name: string
   readonly parent: string

@@ -225,10 +225,19 @@ const atHome = (name: string): readonly DoomedLink[] => [{ ns: homeNetns(), name
 function attach(veth: VethObject, inside: readonly KernelObject[], announced: boolean): void {
   const { name, master, alias, mtu, hairpin, peer } = veth
   within(peer.netns, (ns) => {
-    const end = { name: peer.name, ...sideOf(peer.mac, inside), announced }
+    const end = { name: peer.name, ...sideOf(peer.mac, inside), ...announcing(veth, announced) }
     const size = mtu === undefined ? {} : { mtu }
     attachVeth(homeNetns(), ns, { name, master, alias, hairpin, ...size, peer: end })
   })
+}
+
+/** What is asked for; else, where nobody can remember another MAC, no frame to every port. */
+function announcing(
+  { announceAtMs }: VethObject | MacvlanObject | IpvlanObject,
+  announced: boolean,
+): { readonly announceAtMs?: readonly number[] } {
+  if (announceAtMs !== undefined) return { announceAtMs }
+  return announced ? {} : { announceAtMs: [] }
 }
 
 function sideOf(mac: string, inside: readonly KernelObject[]): ContainerSide {
@@ -258,7 +267,7 @@ function attachToParent(
   const mac = child.type === 'macvlan' ? (child.mac ?? '') : ''
   // Between routers (l3) nobody asks for a MAC.
   const announced = child.type === 'macvlan' || child.mode === 'l2'
-  const side = { ...sideOf(mac, inside), announced }
+  const side = { ...sideOf(mac, inside), ...announcing(child, announced) }
   const size = mtu === undefined ? {} : { mtu }
   within(netns, (ns) => {
     try {

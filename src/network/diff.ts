@@ -91,6 +91,9 @@ export function undoOf(steps: readonly Step[]): readonly Step[] {
   })
 }
 
+/** What says how an object is made, not what it is. */
+const ofMaking: ReadonlySet<string> = new Set(['adopted', 'announceAtMs'])
+
 /** True when everything that `desired` states holds in `found`; what it leaves out is free. */
 function matches(desired: KernelObject, found: KernelObject): boolean {
   // A bridge of the user's own is left as it is.
@@ -98,7 +101,7 @@ function matches(desired: KernelObject, found: KernelObject): boolean {
   const actual = new Map(Object.entries(found))
   return Object.entries(desired).every(([key, value]) => {
     const other: unknown = actual.get(key)
-    if (value === undefined || key === 'adopted') return true
+    if (value === undefined || ofMaking.has(key)) return true
     if (typeof value === 'object' && typeof other === 'object') {
       return JSON.stringify(value) === JSON.stringify(other)
     }

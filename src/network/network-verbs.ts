@@ -45,7 +45,8 @@ export async function createNetwork(room: Room, asked: NetworkSpec): Promise<Net
 /** A config-only network as a spec of driver null; a dependent one with its template's settings. */
 function withTemplate(room: Room, spec: NetworkSpec): NetworkSpec {
   if (spec.configOnly) return { ...spec, driver: 'null', scope: 'local' }
-  if (spec.configFrom === '') return { ...spec, scope: 'local' }
+  const scope = spec.scope === '' ? 'local' : spec.scope
+  if (spec.configFrom === '') return { ...spec, scope }
   const template = room.state
     .list()
     .find((one) => one.spec.name === spec.configFrom && one.spec.configOnly)
@@ -54,9 +55,10 @@ function withTemplate(room: Room, spec: NetworkSpec): NetworkSpec {
     throw new Refusal('notFound', sentence)
   }
   const { ipam, options, labels, enableIpv4, enableIpv6 } = template.spec
-  const own = spec.ipam.driver === '' ? ipam.driver : spec.ipam.driver
-  const merged = { options, labels, enableIpv4, enableIpv6, ipam: { ...ipam, driver: own } }
-  return { ...spec, ...merged, scope: 'local' }
+  const driver = spec.ipam.driver === '' ? ipam.driver : spec.ipam.driver
+  const hasOptions = Object.keys(ipam.options ?? {}).length > 0
+  const ofIpam = { ...ipam, driver, options: hasOptions ? ipam.options : spec.ipam.options }
+  return { ...spec, options, labels, enableIpv4, enableIpv6, ipam: ofIpam, scope }
 }
 
 /** With the scope that its plugin says; refused when a plugin that it needs is not there. */
@@ -153,7 +155,8 @@ function allocatePools(
   const { pools } = spec.ipam
   const { namedGatewaysOnly } = driver
   const gateways = { gatewayFamilies, namedGatewaysOnly }
-  return room.ipam.allocate({ networkId: id, pools, families, ...gateways, busy })
+  const wanted = { networkId: id, networkName: spec.name, pools, families, busy }
+  return room.ipam.allocate({ ...wanted, ...gateways })
 }
 
 /** Unlike `0.0.0.0/24`, which leaves the choice to the pools. */

@@ -1,12 +1,13 @@
 /**
- * Options of networks and endpoints that nothing here looks at. They are kept and shown, as Docker
- * does, and the answer to the request says so. Plugins have options of their own: theirs all pass.
+ * What is said of networks and endpoints and nothing here looks at. It is kept and shown, as with
+ * Docker, and the answer to the request says so. Plugins have options of their own: theirs all pass.
  */
 import { optionKeys } from './drivers/options.ts'
 import type { EndpointSpec, NetworkSpec } from './model.ts'
 
 const families = [optionKeys.enable4, optionKeys.enable6]
-const ofParent = ['parent', optionKeys.mtu, optionKeys.interfacePrefix, ...families]
+const announcing = [optionKeys.announceCount, optionKeys.announceIntervalMs]
+const ofParent = ['parent', optionKeys.mtu, optionKeys.interfacePrefix, ...announcing, ...families]
 const known: Readonly<Record<string, readonly string[]>> = {
   bridge: Object.values(optionKeys),
   macvlan: ['macvlan_mode', ...ofParent],
@@ -28,7 +29,9 @@ export function unknownNetworkOptions(spec: NetworkSpec): readonly string[] {
   const strange = (given: object, taken: readonly string[] | undefined) =>
     taken === undefined ? [] : Object.keys(given).filter((key) => !taken.includes(key))
   const ownIpam = ['', 'default', 'null'].includes(spec.ipam.driver)
+  const isLocal = ['', 'local'].includes(spec.scope)
   return [
+    ...(isLocal ? [] : [`Scope ${spec.scope} is kept and has no effect: networks are of this host.`]),
     ...strange(spec.options, options).map((key) => without(key, `driver ${spec.driver}`)),
     ...strange(spec.ipam.options ?? {}, ownIpam ? knownOfIpam : undefined).map((key) =>
       without(key, 'the IPAM driver'),

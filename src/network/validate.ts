@@ -63,6 +63,7 @@ export function specOfRequest(
 
 /** Everything about the request itself that is refused. */
 export function validateNetwork(spec: NetworkSpec): void {
+  refuseSwarm(spec)
   validateIpam(spec.ipam.pools)
   if (spec.name.trim() === '') throw new Refusal('invalid', 'invalid name: name is empty')
   if (spec.configOnly) validateConfigOnly(spec)
@@ -89,7 +90,10 @@ function validateConfigOnly(spec: NetworkSpec): void {
 
 function validateConfigFrom(spec: NetworkSpec): void {
   const depends = 'are not supported if the network depends on a configuration network'
-  if (spec.ipam.pools.length > 0 || Object.keys(spec.labels).length > 0 || spec.enableIpv6) {
+  const { pools, options } = spec.ipam
+  const ofIpam = pools.length > 0 || Object.keys(options ?? {}).length > 0
+  const ofFamilies = !spec.enableIpv4 || spec.enableIpv6
+  if (ofIpam || ofFamilies || Object.keys(spec.labels).length > 0) {
     throw new Refusal('forbidden', `user specified configurations ${depends}`)
   }
   if (Object.keys(spec.options).length > 0) {
@@ -97,20 +101,23 @@ function validateConfigFrom(spec: NetworkSpec): void {
   }
 }
 
+/** Before anything else, as whatever is said of such a network is said by the swarm. */
+function refuseSwarm({ driver }: NetworkSpec): void {
+  if (driver !== 'overlay') return
+  throw new Refusal(
+    'forbidden',
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to' +
+      ' connect this node to swarm and try again.',
+  )
+}
+
 function validateScope(spec: NetworkSpec): void {
-  if (spec.driver === 'overlay') {
-    throw new Refusal(
-      'forbidden',
-      'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to' +
-        ' connect this node to swarm and try again.',
-    )
+  if (spec.ingress) {
+    throw new Refusal('forbidden', 'Ingress network can only be global scope network')
   }
   if (spec.scope === 'swarm') {
     const sentence = 'cannot create a swarm scoped network when swarm is not active'
     throw new Refusal('forbidden', sentence)
-  }
-  if (spec.ingress) {
-    throw new Refusal('forbidden', 'Ingress network can only be global scope network')
   }
 }
 

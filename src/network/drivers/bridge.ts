@@ -9,7 +9,7 @@ import type { BridgeObject, KernelObject, VethObject } from '../../kernel/object
 import type { AllocatedPool, Endpoint, Network, NetworkSpec } from '../model.ts'
 import { familyOf } from '../ipam/ipam.ts'
 import type { Driver, HostFacts, SandboxRef } from './driver.ts'
-import { insideObjects } from './inside.ts'
+import { factsForMtu, insideObjects, refuseIpv6BelowMtu } from './inside.ts'
 import { optionKeys, parseBridgeOptions, type BridgeOptions } from './options.ts'
 
 /** Ownership mark of links: what begins with it is ours. */
@@ -63,7 +63,10 @@ function validate(id: string, spec: NetworkSpec, host: HostFacts): void {
   if (spec.enableIpv6 && !host.ipv6) {
     throw new Refusal('invalid', 'IPv6 cannot be enabled: this kernel has none (ipv6.disable=1)')
   }
-  if (spec.ipam.driver === 'null') throw new Refusal('invalid', 'ipv4 pool is empty')
+  refuseIpv6BelowMtu(spec, options.mtu)
+  if (spec.ipam.driver === 'null') {
+    throw new Refusal('invalid', `ipv${spec.enableIpv4 ? 4 : 6} pool is empty`)
+  }
   for (const family of [4, 6]) {
     if (spec.ipam.pools.filter((pool) => familyOf(pool) === family).length > 1) {
       throw new Refusal('forbidden', "bridge driver doesn't support multiple subnets")
@@ -130,8 +133,9 @@ function gatewayFamilies(spec: NetworkSpec): ReadonlySet<4 | 6> {
   return families
 }
 
-function networkObjects(network: Network, host: HostFacts): readonly KernelObject[] {
+function networkObjects(network: Network, machine: HostFacts): readonly KernelObject[] {
   const options = parseBridgeOptions(network.spec.options)
+  const host = factsForMtu(machine, options.mtu)
   const name = bridgeName(network.id, options)
   const existing = host.links.get(name)
   const adopted = existing !== undefined && !existing.alias.startsWith(aliasPrefix)
@@ -205,9 +209,10 @@ function endpointObjects(
   network: Network,
   endpoint: Endpoint,
   { netnsPath: netns }: SandboxRef,
-  host: HostFacts,
+  machine: HostFacts,
 ): readonly KernelObject[] {
   const options = parseBridgeOptions(network.spec.options)
+  const host = factsForMtu(machine, options.mtu)
   const veth: VethObject = {
     type: 'veth',
     name: endpoint.hostInterface,
@@ -215,6 +220,7 @@ function endpointObjects(
     ...(options.mtu > 0 ? { mtu: options.mtu } : {}),
     hairpin: !host.userlandProxy,
     alias: aliasPrefix + endpoint.id,
+    ...(options.announceAtMs === undefined ? {} : { announceAtMs: options.announceAtMs }),
     peer: { netns, name: endpoint.interfaceName, mac: endpoint.macAddress },
   }
   const link = endpoint.interfaceName

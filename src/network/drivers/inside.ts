@@ -1,9 +1,25 @@
 /** What every endpoint with a link of its own has inside the container: settings and addresses. */
 import { formatAddress, parseAddress } from '../../address/ip.ts'
+import { Refusal } from '../../base/refusal.ts'
 import type { KernelObject } from '../../kernel/object.ts'
-import type { Endpoint } from '../model.ts'
+import type { Endpoint, NetworkSpec } from '../model.ts'
 import { endpointSysctls } from '../validate-endpoint.ts'
 import type { HostFacts } from './driver.ts'
+
+/** The kernel takes IPv6 off links with less. */
+const ipv6MtuMin = 1280
+const isBelowIpv6 = (mtu: number): boolean => mtu > 0 && mtu < ipv6MtuMin
+
+/** What is so on links with this MTU; 0 = left to the kernel. */
+export function factsForMtu(host: HostFacts, mtu: number): HostFacts {
+  return isBelowIpv6(mtu) ? { ...host, ipv6: false } : host
+}
+
+/** Refuses IPv6 on links that are too small for it. */
+export function refuseIpv6BelowMtu({ enableIpv6 }: NetworkSpec, mtu: number): void {
+  if (!enableIpv6 || !isBelowIpv6(mtu)) return
+  throw new Refusal('invalid', `invalid MTU number: ${mtu}: IPv6 needs ${ipv6MtuMin} or more`)
+}
 
 /** The objects on an endpoint's link in the namespace `netns`, settings first. */
 export function insideObjects(

@@ -7,7 +7,7 @@ import { Refusal, refusalOf } from '../../base/refusal.ts'
 import type { IpvlanObject } from '../../kernel/object.ts'
 import type { Endpoint, EndpointSpec, Network, NetworkSpec } from '../model.ts'
 import type { Driver, HostFacts, SandboxRef } from './driver.ts'
-import { parseInterfacePrefix, parseMtu } from './options.ts'
+import { parseAnnouncing, parseInterfacePrefix, parseMtu } from './options.ts'
 import {
   childInside,
   gatewaysOf,
@@ -100,6 +100,7 @@ function refuseMac(endpoint: EndpointSpec): void {
 function linkOf(network: Network, endpoint: Endpoint, { netnsPath }: SandboxRef): IpvlanObject {
   const { id, spec } = network
   const mtu = parseMtu(spec.options)
+  const announceAtMs = parseAnnouncing(spec.options)
   return {
     type: 'ipvlan',
     netns: netnsPath,
@@ -108,5 +109,6 @@ function linkOf(network: Network, endpoint: Endpoint, { netnsPath }: SandboxRef)
     mode: modeOf(spec),
     flag: flagOf(spec),
     ...(mtu > 0 ? { mtu } : {}),
+    ...(announceAtMs === undefined ? {} : { announceAtMs }),
   }
 }

@@ -7,7 +7,7 @@ import { Refusal, refusalOf } from '../../base/refusal.ts'
 import type { MacvlanObject } from '../../kernel/object.ts'
 import type { Endpoint, Network, NetworkSpec } from '../model.ts'
 import type { Driver, HostFacts, SandboxRef } from './driver.ts'
-import { parseInterfacePrefix, parseMtu } from './options.ts'
+import { parseAnnouncing, parseInterfacePrefix, parseMtu } from './options.ts'
 import {
   childInside,
   gatewaysOf,
@@ -92,6 +92,7 @@ function linkOf(network: Network, endpoint: Endpoint, { netnsPath }: SandboxRef)
   const { id, spec } = network
   const mode = modeOf(spec)
   const mtu = parseMtu(spec.options)
+  const announceAtMs = parseAnnouncing(spec.options)
   // Setting an address in passthru mode sets the parent's: only where the user asks for one.
   const hasOwnMac = mode !== 'passthru' || endpoint.spec.macAddress !== undefined
   return {
@@ -102,5 +103,6 @@ function linkOf(network: Network, endpoint: Endpoint, { netnsPath }: SandboxRef)
     mode,
     ...(hasOwnMac ? { mac: endpoint.macAddress } : {}),
     ...(mtu > 0 ? { mtu } : {}),
+    ...(announceAtMs === undefined ? {} : { announceAtMs }),
   }
 }

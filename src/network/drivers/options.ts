@@ -19,6 +19,8 @@ export const optionKeys = {
   trusted: 'com.docker.network.bridge.trusted_host_interfaces',
   mtu: 'com.docker.network.driver.mtu',
   interfacePrefix: 'com.docker.network.container_iface_prefix',
+  announceCount: 'com.docker.network.advertise_addr_nmsgs',
+  announceIntervalMs: 'com.docker.network.advertise_addr_ms',
   host4: 'com.docker.network.host_ipv4',
   host6: 'com.docker.network.host_ipv6',
   enable4: 'com.docker.network.enable_ipv4',
@@ -40,6 +42,8 @@ export interface BridgeOptions {
   /** 0 = left to the kernel. */
   readonly mtu: number
   readonly interfacePrefix: string
+  /** undefined = as ever. */
+  readonly announceAtMs: readonly number[] | undefined
   readonly hostAddress4: string
   readonly hostAddress6: string
 }
@@ -59,15 +63,16 @@ export function parseBridgeOptions(options: Options): BridgeOptions {
     defaultBridge: bool(options, optionKeys.defaultBridge, false),
     icc: bool(options, optionKeys.icc, true),
     masquerade: bool(options, optionKeys.masquerade, true),
-    hostBinding: address(options, optionKeys.hostBinding),
+    hostBinding: address(options, optionKeys.hostBinding, [4, 6]),
     inhibitIpv4: bool(options, optionKeys.inhibitIpv4, false),
     mode4: gatewayMode(options, optionKeys.gatewayMode4),
     mode6: gatewayMode(options, optionKeys.gatewayMode6),
     trustedInterfaces: (options[optionKeys.trusted] ?? '').split(':').filter((name) => name !== ''),
     mtu: parseMtu(options),
     interfacePrefix: parseInterfacePrefix(options),
-    hostAddress4: address(options, optionKeys.host4),
-    hostAddress6: address(options, optionKeys.host6),
+    announceAtMs: parseAnnouncing(options),
+    hostAddress4: address(options, optionKeys.host4, [4]),
+    hostAddress6: address(options, optionKeys.host6, [6]),
   }
 }
 
@@ -103,17 +108,49 @@ export function parseInterfacePrefix(options: Options): string {
   return interfaceName(options, optionKeys.interfacePrefix, interfacePrefixMax) || 'eth'
 }
 
-function address(options: Options, key: string): string {
-  const text = options[key] ?? ''
-  if (text !== '' && parseAddress(text) === undefined) throw fail(key, text, 'nil ip')
+/** When a bridge's new port surely forwards. */
+const announceFirstMs = 200
+const announceCount = { min: 0, max: 3, otherwise: 3 }
+const announceIntervalMs = { min: 100, max: 2000, otherwise: 1000 }
+
+/** When the addresses of a new endpoint are announced; undefined when nothing is said of it. */
+export function parseAnnouncing(options: Options): readonly number[] | undefined {
+  const { announceCount: countKey, announceIntervalMs: intervalKey } = optionKeys
+  const count = numberWithin(options, countKey, announceCount, 'an integer')
+  const interval = numberWithin(options, intervalKey, announceIntervalMs, 'integer milliseconds')
+  if (options[countKey] === undefined && options[intervalKey] === undefined) return undefined
+  return Array.from({ length: count }, (_, index) => announceFirstMs + index * interval)
+}
+
+function numberWithin(
+  options: Options,
+  key: string,
+  { min, max, otherwise }: { readonly min: number; readonly max: number; readonly otherwise: number },
+  what: string,
+): number {
+  const text = options[key]
+  if (text === undefined) return otherwise
+  const value = parseGoInt(text)
+  if (value === undefined) {
+    const sentence = `value for option ${key} ${JSON.stringify(text)} must be ${what}`
+    throw new Refusal('invalid', sentence)
+  }
+  if (value >= min && value <= max) return value
+  throw new Refusal('invalid', `${key} must be in the range ${min} to ${max}`)
+}
+
+function address(options: Options, key: string, families: readonly (4 | 6)[]): string {
+  const text = options[key]
+  if (text === undefined) return ''
+  const family = parseAddress(text)?.family
+  if (family === undefined) throw fail(key, text, 'nil ip')
+  if (!families.includes(family)) throw fail(key, text, `not an IPv${families.join()} address`)
   return text
 }
 
 function gatewayMode(options: Options, key: string): GatewayMode {
-  const text = options[key] ?? ''
+  const text = options[key] ?? 'nat'
   switch (text) {
-    case '':
-      return 'nat'
     case 'nat':
     case 'nat-unprotected':
     case 'routed':

@@ -9,8 +9,8 @@ import type { KernelObject } from '../../kernel/object.ts'
 import type { Endpoint, Network, NetworkSpec } from '../model.ts'
 import { parseGoInt } from '../problems.ts'
 import type { Addresses, HostFacts } from './driver.ts'
-import { insideObjects } from './inside.ts'
-import { parseInterfacePrefix, parseMtu } from './options.ts'
+import { factsForMtu, insideObjects, refuseIpv6BelowMtu } from './inside.ts'
+import { parseAnnouncing, parseInterfacePrefix, parseMtu } from './options.ts'
 
 export type ChildDriver = 'macvlan' | 'ipvlan'
 
@@ -44,8 +44,9 @@ export function validateCommon(driver: ChildDriver, spec: NetworkSpec): void {
   if (spec.ipam.driver === 'null') {
     throw new Refusal('invalid', `ipv${spec.enableIpv4 ? 4 : 6} pool is empty`)
   }
-  parseMtu(spec.options)
+  refuseIpv6BelowMtu(spec, parseMtu(spec.options))
   parseInterfacePrefix(spec.options)
+  parseAnnouncing(spec.options)
   if (parentOption(spec) === 'lo') {
     const sentence = `loopback interface is not a valid ${driver} parent link`
     throw new Refusal('internal', sentence)
@@ -69,8 +70,8 @@ export function networksOnParent(
 
 /** Whether the kernel can make the links, and the parent is there or can be made. */
 export function validateParent(driver: ChildDriver, spec: NetworkSpec, host: HostFacts): void {
-  requireKind(driver, host)
   if (isParentless(spec)) {
+    requireKind(driver, host)
     if (host.supportsLinkKind('dummy') || host.supportsLinkKind('ifb')) return
     const sentence = 'this kernel has neither dummy nor ifb links, so that a network needs a parent'
     throw new Refusal('internal', `${sentence}: name one with -o parent=eth0`)
@@ -83,6 +84,7 @@ export function validateParent(driver: ChildDriver, spec: NetworkSpec, host: Hos
     const sentence = `invalid MTU number: ${mtu}: parent interface ${base} has ${mtuMax}`
     throw new Refusal('invalid', sentence)
   }
+  requireKind(driver, host)
 }
 
 function requireKind(kind: 'macvlan' | 'ipvlan' | 'vlan', host: HostFacts): void {
@@ -159,8 +161,9 @@ export function childInside(
   network: Network,
   endpoint: Endpoint,
   netns: string,
-  host: HostFacts,
+  machine: HostFacts,
 ): readonly KernelObject[] {
+  const host = factsForMtu(machine, parseMtu(network.spec.options))
   const objects = insideObjects(endpoint, netns, host)
   if (!host.ipv6 || endpoint.ipv6 === '' || !isInternal(network)) return objects
   const key = `net/ipv6/conf/${endpoint.interfaceName}/accept_ra`

@@ -8,6 +8,7 @@ import { Ipam } from './ipam.ts'
 
 const demand = (networkId: string, pools: readonly IpamPoolSpec[]) => ({
   networkId,
+  networkName: networkId,
   pools,
   families: [4] as const,
   gatewayFamilies: new Set<4 | 6>([4]),

@@ -17,6 +17,8 @@ export const anySubnet = { 4: '0.0.0.0/0', 6: '::/0' } as const
 /** What a network needs pools for. */
 export interface PoolDemand {
   readonly networkId: string
+  /** For sentences. */
+  readonly networkName: string
   readonly pools: readonly IpamPoolSpec[]
   readonly families: readonly (4 | 6)[]
   /** Families that get a gateway address. */
@@ -219,11 +221,15 @@ function leaseOf(spec: IpamPoolSpec, allocator: SubnetAllocator, demand: PoolDem
   const gateway = hasGateway ? takeGateway(spec, allocator) : null
   for (const [name, text] of Object.entries(spec.auxiliary ?? {})) {
     const address = parseAddress(text)
-    if (address !== undefined && !contains(allocator.subnet, address)) {
+    if (address === undefined) {
+      const sentence = `non parsable secondary ip address (${name}:${text}) passed for network`
+      throw new Refusal('invalid', `${sentence} ${demand.networkName}`)
+    }
+    if (!contains(allocator.subnet, address)) {
       const why = `parent subnet ${spec.subnet} doesn't contain this address`
       throw new Refusal('invalid', `invalid auxiliary address ${name}: ${why}`)
     }
-    if (address === undefined || !allocator.take(address)) {
+    if (!allocator.take(address)) {
       const sentence = `failed to allocate secondary ip address (${name}:${text})`
       throw new Refusal('internal', `${sentence}: Address already in use`)
     }
