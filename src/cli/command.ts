@@ -1,4 +1,6 @@
 /** What a command of `portolan` is: a row of the table in `main.ts`. */
+import { parseArgs, type ParseArgsConfig } from 'node:util'
+import { Refusal, messageOf } from '../base/refusal.ts'
 import type { Engine } from './client.ts'
 
 export interface Context {
@@ -16,6 +18,46 @@ export interface Command {
   readonly summary: string
   /** Answers the exit code. */
   run(args: readonly string[], context: Context): Promise<number>
+}
+
+type Options = NonNullable<ParseArgsConfig['options']>
+type Values<O extends Options> =
+  ReturnType<typeof parseArgs<{ options: O; allowPositionals: true }>>['values']
+
+/** A command whose options and names are judged before it runs. */
+interface Row<O extends Options> extends Omit<Command, 'run'> {
+  readonly options?: O
+  /** How many names it takes at least and at most, and what they are; none when left out. */
+  readonly takes?: readonly [least: number, most: number, what: string]
+  /** Answers the exit code, or nothing for 0. */
+  run(values: Values<O>, names: readonly string[], context: Context): Promise<number | undefined>
+}
+
+/** The command of a row: unknown options and too few or too many names are refused. */
+export function command<O extends Options = Record<never, never>>(row: Row<O>): Command {
+  const { name, usage, summary, options, takes: [least, most, what] = [0, 0, 'no arguments'] } = row
+  return {
+    name,
+    usage,
+    summary,
+    async run(args, context) {
+      const { values, positionals } = parse(args, options)
+      if (positionals.length < least || positionals.length > most) {
+        throw new Refusal('invalid', `takes ${what}`)
+      }
+      return (await row.run(values, positionals, context)) ?? 0
+    },
+  }
+}
+
+/** parseArgs' own errors already say which option is wrong. */
+function parse<O extends Options>(args: readonly string[], options: O | undefined) {
+  const config: { options?: O } = options === undefined ? {} : { options }
+  try {
+    return parseArgs({ ...config, args: [...args], allowPositionals: true })
+  } catch (error) {
+    throw new Refusal('invalid', messageOf(error), { cause: error })
+  }
 }
 
 /** A table with aligned columns, as people and `awk` read it. */

@@ -9,7 +9,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { connect, field } from './client.ts'
-import type { Command, Context } from './command.ts'
+import { command, type Context } from './command.ts'
 import { busyboxImageTar } from './demo/busybox-image.ts'
 import { demoSteps, type Step } from './demo/steps.ts'
 import { paths, requireRoot, run, unmountBelow, waitUntil } from './machine.ts'
@@ -20,15 +20,16 @@ const stepTimeoutMs = 60_000
 
 const privateNamespaces = resolve(join(import.meta.dirname, '../../scripts/private'))
 
-export const demo: Command = {
+export const demo = command({
   name: 'demo',
   usage: '',
   summary: 'walk through bridges, names and ports in private namespaces, and clean up',
-  run(args, context) {
+  options: { inside: { type: 'boolean', default: false } },
+  async run({ inside }, _names, context) {
     requireRoot('demo')
-    return args[0] === '--inside' ? walk(context) : enterNamespaces()
+    return inside ? walk(context) : enterNamespaces()
   },
-}
+})
 
 function enterNamespaces(): Promise<number> {
   const child = spawn(privateNamespaces, [paths.launcher, 'demo', '--inside'], { stdio: 'inherit' })

@@ -7,7 +7,7 @@
  */
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { Refusal } from '../base/refusal.ts'
-import type { Command } from './command.ts'
+import { command } from './command.ts'
 import { hasSystemd, paths, requireRoot, run, waitUntil } from './machine.ts'
 import { caller, daemonArguments } from './up.ts'
 
@@ -16,11 +16,11 @@ const exitTimeoutMs = 30_000
 /** Every container may take its grace period, all at once. */
 const teardownTimeoutMs = 180_000
 
-export const down: Command = {
+export const down = command({
   name: 'down',
   usage: '',
   summary: 'stop containers and engine, leave the machine as it was (images and volumes stay)',
-  async run(_args, { print }) {
+  async run(_values, _names, { print }) {
     requireRoot('down')
     if (hasSystemd() && existsSync(paths.unit)) {
       run('systemctl', ['disable', '--now', 'portolan.service'])
@@ -38,7 +38,7 @@ export const down: Command = {
     print(`Portolan is down. Images, volumes and containers are kept in ${paths.data}.`)
     return 0
   },
-}
+})
 
 function removeUnchangedConfig(print: (line: string) => void): void {
   if (!existsSync(paths.config) || !existsSync(paths.configAsWritten)) return

@@ -1,13 +1,12 @@
 /** The commands that explain: status, how, plan. What they print is read from the running engine. */
 import { field } from './client.ts'
-import { table, type Command } from './command.ts'
-import { Refusal } from '../base/refusal.ts'
+import { command, table } from './command.ts'
 
-export const status: Command = {
+export const status = command({
   name: 'status',
   usage: '',
   summary: 'whether the engine runs, what it holds',
-  async run(_args, { engine, host, print }) {
+  async run(_values, _names, { engine, host, print }) {
     const [version, info] = await Promise.all([engine.json('GET', '/version'), engine.json('GET', '/info')])
     const networks = await engine.json('GET', '/networks')
     const rows = [
@@ -22,29 +21,28 @@ export const status: Command = {
     for (const warning of field.list(info, 'Warnings')) print(`warning      ${String(warning)}`)
     return 0
   },
-}
+})
 
-export const how: Command = {
+export const how = command({
   name: 'how',
   usage: 'CONTAINER|NETWORK',
   summary: "the ip, brctl, sysctl and iptables lines that made a network, read from the kernel",
-  async run(args, { engine, print }) {
-    const [name] = args
-    if (name === undefined || args.length > 1) throw new Refusal('invalid', 'name one container or network')
+  takes: [1, 1, 'one container or network'],
+  async run(_values, [name = ''], { engine, print }) {
     const answer = await engine.json('GET', `/portolan/how/${encodeURIComponent(name)}`)
     for (const line of field.list(answer, 'Lines')) print(String(line))
     return 0
   },
-}
+})
 
-export const plan: Command = {
+export const plan = command({
   name: 'plan',
   usage: '',
   summary: 'what differs between desired and kernel; exit code 2 if anything does',
-  async run(_args, { engine, print }) {
+  async run(_values, _names, { engine, print }) {
     const lines = field.list(await engine.json('GET', '/portolan/plan'), 'Lines')
     for (const line of lines) print(String(line))
     if (lines.length === 0) print('The kernel is as it should be.')
     return lines.length === 0 ? 0 : 2
   },
-}
+})

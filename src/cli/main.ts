@@ -42,7 +42,7 @@ export async function main(args: readonly string[]): Promise<number> {
     const print = (line: string) => console.log(line)
     return await command.run(own, { engine: connect(host), host, print })
   } catch (error) {
-    console.error(`portolan ${command.name}: ${explain(error)}`)
+    console.error(`portolan ${command.name}: ${messageOf(error)}`)
     return error instanceof Refusal && error.kind === 'invalid' ? 125 : 1
   }
 }
@@ -51,11 +51,6 @@ function find(words: readonly string[]): Command | undefined {
   const all = [...engineCommands, ...everydayCommands]
   const named = (count: number) => all.find((command) => command.name === words.slice(0, count).join(' '))
   return named(2) ?? named(1)
-}
-
-/** parseArgs' own errors already say which option is wrong. */
-function explain(error: unknown): string {
-  return messageOf(error)
 }
 
 function printHelp(): number {

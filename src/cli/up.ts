@@ -7,7 +7,7 @@
 import { existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { Refusal } from '../base/refusal.ts'
-import type { Command } from './command.ts'
+import { command } from './command.ts'
 import { connect, field } from './client.ts'
 import { hasSystemd, paths, requireRoot, run, startDetached, waitUntil } from './machine.ts'
 import { findNeighbours, freeBase } from './neighbours.ts'
@@ -18,11 +18,11 @@ const startTimeoutMs = 60_000
 /** Bases for our own pools beside another engine; each holds a default bridge and its networks. */
 const baseCandidates = ['10.208.0.0/13', '10.216.0.0/13', '10.200.0.0/13', '10.224.0.0/13', '192.168.192.0/18']
 
-export const up: Command = {
+export const up = command({
   name: 'up',
   usage: '',
   summary: 'install what is missing, start the engine, say how to talk to it',
-  async run(_args, { print }) {
+  async run(_values, _names, { print }) {
     requireRoot('up')
     const engine = connect(`unix://${paths.socket}`)
     const answers = () => engine.json('GET', '/version').then(() => true, () => false)
@@ -40,7 +40,7 @@ export const up: Command = {
     sayHowToTalk(print)
     return 0
   },
-}
+})
 
 function writeConfigOnce(print: (line: string) => void): void {
   if (existsSync(paths.config)) return

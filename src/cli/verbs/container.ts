@@ -1,10 +1,8 @@
 /** Everyday verbs on containers that exist; `run` and `exec` are in `run.ts`. */
-import { parseArgs } from 'node:util'
 import { Refusal } from '../../base/refusal.ts'
 import { field, type Json } from '../client.ts'
-import { table, type Command } from '../command.ts'
+import { command, table, type Command } from '../command.ts'
 import { copyFrames } from './streams.ts'
-import { positionals } from './network.ts'
 
 export const container = (name: string) => `/containers/${encodeURIComponent(name)}`
 
@@ -17,15 +15,12 @@ function portText(port: Json): string {
   return `${address.includes(':') ? `[${address}]` : address}:${outside}->${inside}`
 }
 
-const ps: Command = {
+const ps = command({
   name: 'ps',
   usage: '[-a] [-q]',
   summary: 'list containers',
-  async run(args, { engine, print }) {
-    const { values } = parseArgs({
-      args: [...args],
-      options: { all: { type: 'boolean', short: 'a', default: false }, quiet: { type: 'boolean', short: 'q' } },
-    })
+  options: { all: { type: 'boolean', short: 'a', default: false }, quiet: { type: 'boolean', short: 'q' } },
+  async run(values, _names, { engine, print }) {
     const all = field.list(await engine.json('GET', `/containers/json?all=${values.all}`))
     const id = (one: Json) => field.text(one, 'Id').slice(0, 12)
     if (values.quiet) for (const one of all) print(id(one))
@@ -39,77 +34,70 @@ const ps: Command = {
     }
     return 0
   },
-}
+})
 
-const logs: Command = {
+const logs = command({
   name: 'logs',
   usage: '[-f] [-t] [-n LINES] CONTAINER',
   summary: 'print what a container wrote',
-  async run(args, { engine }) {
-    const { values, positionals: rest } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        follow: { type: 'boolean', short: 'f', default: false },
-        timestamps: { type: 'boolean', short: 't', default: false },
-        tail: { type: 'string', short: 'n', default: 'all' },
-      },
-    })
-    const [name = ''] = positionals(rest, 1, 'one container')
+  takes: [1, 1, 'one container'],
+  options: {
+    follow: { type: 'boolean', short: 'f', default: false },
+    timestamps: { type: 'boolean', short: 't', default: false },
+    tail: { type: 'string', short: 'n', default: 'all' },
+  },
+  async run(values, [name = ''], { engine }) {
     const tty = field.of(await engine.json('GET', `${container(name)}/json`), 'Config', 'Tty') === true
     const query = `stdout=1&stderr=1&follow=${values.follow}&timestamps=${values.timestamps}&tail=${encodeURIComponent(values.tail)}`
     await copyFrames(await engine.stream('GET', `${container(name)}/logs?${query}`), !tty)
     return 0
   },
-}
+})
 
 /** A verb that posts to each named container and prints its name. */
 function each(name: string, summary: string, call: (path: string) => readonly [string, string]): Command {
-  return {
+  return command({
     name,
     usage: 'CONTAINER...',
     summary,
-    async run(args, { engine, print }) {
-      if (args.length === 0) throw new Refusal('invalid', 'name at least one container')
-      for (const one of args) {
+    takes: [1, Infinity, 'at least one container'],
+    async run(_values, names, { engine, print }) {
+      for (const one of names) {
         const [method, path] = call(container(one))
         await engine.json(method, path)
         print(one)
       }
       return 0
     },
-  }
+  })
 }
 
-const remove: Command = {
+const remove = command({
   name: 'rm',
   usage: '[-f] [-v] CONTAINER...',
   summary: 'remove containers',
-  async run(args, { engine, print }) {
-    const { values, positionals: names } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        force: { type: 'boolean', short: 'f', default: false },
-        volumes: { type: 'boolean', short: 'v', default: false },
-      },
-    })
-    if (names.length === 0) throw new Refusal('invalid', 'name at least one container')
+  takes: [1, Infinity, 'at least one container'],
+  options: {
+    force: { type: 'boolean', short: 'f', default: false },
+    volumes: { type: 'boolean', short: 'v', default: false },
+  },
+  async run(values, names, { engine, print }) {
     for (const one of names) {
       await engine.json('DELETE', `${container(one)}?force=${values.force}&v=${values.volumes}`)
       print(one)
     }
     return 0
   },
-}
+})
 
-const inspect: Command = {
+const inspect = command({
   name: 'inspect',
   usage: 'NAME...',
   summary: 'show containers, images or networks as JSON',
-  async run(args, { engine, print }) {
+  takes: [1, Infinity, 'at least one name'],
+  async run(_values, names, { engine, print }) {
     const found: Json[] = []
-    for (const name of args) {
+    for (const name of names) {
       const one = encodeURIComponent(name)
       found.push(await firstFound(name, [`/containers/${one}/json`, `/images/${one}/json`, `/networks/${one}`],
         (path) => engine.json('GET', path)))
@@ -117,7 +105,7 @@ const inspect: Command = {
     print(JSON.stringify(found, null, 4))
     return 0
   },
-}
+})
 
 async function firstFound(name: string, paths: readonly string[], get: (path: string) => Promise<Json>): Promise<Json> {
   for (const path of paths) {
@@ -130,12 +118,12 @@ async function firstFound(name: string, paths: readonly string[], get: (path: st
   throw new Refusal('notFound', `No such object: ${name}`)
 }
 
-const port: Command = {
+const port = command({
   name: 'port',
   usage: 'CONTAINER',
   summary: 'list the published ports of a container',
-  async run(args, { engine, print }) {
-    const [name = ''] = positionals(args, 1, 'one container')
+  takes: [1, 1, 'one container'],
+  async run(_values, [name = ''], { engine, print }) {
     const details = await engine.json('GET', `${container(name)}/json`)
     for (const [inside, bindings] of field.entries(details, 'NetworkSettings', 'Ports')) {
       for (const binding of field.list(bindings)) {
@@ -145,7 +133,7 @@ const port: Command = {
     }
     return 0
   },
-}
+})
 
 export const containerCommands: readonly Command[] = [
   ps, logs,

@@ -2,17 +2,15 @@
 import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { IncomingMessage } from 'node:http'
-import { parseArgs } from 'node:util'
 import { Refusal } from '../../base/refusal.ts'
 import { field, type Json } from '../client.ts'
-import { table, type Command, type Context } from '../command.ts'
-import { positionals } from './network.ts'
+import { command, table, type Command, type Context } from '../command.ts'
 
-const list: Command = {
+const list = command({
   name: 'images',
   usage: '',
   summary: 'list images',
-  async run(_args, { engine, print }) {
+  async run(_values, _names, { engine, print }) {
     const rows = field.list(await engine.json('GET', '/images/json')).flatMap((image) => {
       const names = field.list(image, 'RepoTags').map(String)
       const rest = [field.text(image, 'Id').replace('sha256:', '').slice(0, 12), `${megabytes(image)} MB`]
@@ -21,46 +19,45 @@ const list: Command = {
     for (const line of table([['IMAGE', 'ID', 'SIZE'], ...rows])) print(line)
     return 0
   },
-}
+})
 
 const megabytes = (image: Json) => (Number(field.text(image, 'Size')) / 1e6).toFixed(1)
 
-const load: Command = {
+const load = command({
   name: 'load',
   usage: '[-i FILE]',
   summary: 'load images from a tar file or standard input',
-  async run(args, context) {
-    const { values } = parseArgs({ args: [...args], options: { input: { type: 'string', short: 'i' } } })
+  options: { input: { type: 'string', short: 'i' } },
+  async run(values, _names, context) {
     const source = values.input === undefined ? process.stdin : createReadStream(values.input)
     return printProgress(await context.engine.stream('POST', '/images/load', source), context)
   },
-}
+})
 
-const importImage: Command = {
+const importImage = command({
   name: 'import',
   usage: 'FILE|- [NAME[:TAG]]',
   summary: 'make an image from a tar file of a root file system',
-  async run(args, context) {
-    const [file, name = ''] = args
-    if (file === undefined || args.length > 2) throw new Refusal('invalid', 'takes a tar file (or -) and a name')
+  takes: [1, 2, 'a tar file (or -) and a name'],
+  async run(_values, [file = '', name = ''], context) {
     const source = file === '-' ? process.stdin : createReadStream(file)
     const [repo = '', tag = ''] = splitTag(name)
     const query = new URLSearchParams({ fromSrc: '-', repo, tag })
     return printProgress(await context.engine.stream('POST', `/images/create?${query}`, source), context)
   },
-}
+})
 
-const pull: Command = {
+const pull = command({
   name: 'pull',
   usage: 'NAME[:TAG]',
   summary: 'pull an image from a registry',
-  async run(args, context) {
-    const [name = ''] = positionals(args, 1, 'one image name')
+  takes: [1, 1, 'one image name'],
+  async run(_values, [name = ''], context) {
     const [fromImage = '', tag = 'latest'] = splitTag(name)
     const query = new URLSearchParams({ fromImage, tag })
     return printProgress(await context.engine.stream('POST', `/images/create?${query}`), context)
   },
-}
+})
 
 /** `registry:5000/name:tag` → name and tag; a colon before a slash belongs to the port. */
 export function splitTag(name: string): string[] {

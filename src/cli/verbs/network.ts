@@ -1,8 +1,6 @@
 /** Everyday verbs on networks. */
-import { parseArgs } from 'node:util'
-import { Refusal } from '../../base/refusal.ts'
 import { field, type Json } from '../client.ts'
-import { table, type Command } from '../command.ts'
+import { command, table, type Command } from '../command.ts'
 
 /** `key=value` words as an object; a word without `=` gets an empty value. */
 export function pairs(words: readonly string[] = []): Record<string, string> {
@@ -14,20 +12,14 @@ export function pairs(words: readonly string[] = []): Record<string, string> {
   return found
 }
 
-/** Exactly `count` positional arguments, or a refusal that names them. */
-export function positionals(args: readonly string[], count: number, names: string): string[] {
-  if (args.length !== count) throw new Refusal('invalid', `takes ${names}`)
-  return [...args]
-}
-
 const network = (name: string) => `/networks/${encodeURIComponent(name)}`
 
-const list: Command = {
+const list = command({
   name: 'network ls',
   usage: '[-q]',
   summary: 'list networks',
-  async run(args, { engine, print }) {
-    const { values } = parseArgs({ args: [...args], options: { quiet: { type: 'boolean', short: 'q' } } })
+  options: { quiet: { type: 'boolean', short: 'q' } },
+  async run(values, _names, { engine, print }) {
     const all = [...field.list(await engine.json('GET', '/networks'))]
       .sort((a, b) => field.text(a, 'Name').localeCompare(field.text(b, 'Name')))
     const id = (one: Json) => field.text(one, 'Id').slice(0, 12)
@@ -38,27 +30,23 @@ const list: Command = {
     }
     return 0
   },
-}
+})
 
-const create: Command = {
+const create = command({
   name: 'network create',
   usage: '[-d DRIVER] [--subnet P] [--gateway A] [--ip-range P] [--internal] [-o K=V] [--label K=V] NAME',
   summary: 'create a network',
-  async run(args, { engine, print }) {
-    const { values, positionals: rest } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        driver: { type: 'string', short: 'd', default: 'bridge' },
-        subnet: { type: 'string' },
-        gateway: { type: 'string' },
-        'ip-range': { type: 'string' },
-        internal: { type: 'boolean', default: false },
-        opt: { type: 'string', short: 'o', multiple: true },
-        label: { type: 'string', multiple: true },
-      },
-    })
-    const [name] = positionals(rest, 1, 'one network name')
+  takes: [1, 1, 'one network name'],
+  options: {
+    driver: { type: 'string', short: 'd', default: 'bridge' },
+    subnet: { type: 'string' },
+    gateway: { type: 'string' },
+    'ip-range': { type: 'string' },
+    internal: { type: 'boolean', default: false },
+    opt: { type: 'string', short: 'o', multiple: true },
+    label: { type: 'string', multiple: true },
+  },
+  async run(values, [name], { engine, print }) {
     const pool = { Subnet: values.subnet, Gateway: values.gateway, IPRange: values['ip-range'] }
     const created = await engine.json('POST', '/networks/create', {
       Name: name,
@@ -71,77 +59,71 @@ const create: Command = {
     print(field.text(created, 'Id'))
     return 0
   },
-}
+})
 
-const inspect: Command = {
+const inspect = command({
   name: 'network inspect',
   usage: 'NETWORK...',
   summary: 'show networks as JSON',
-  async run(args, { engine, print }) {
-    const found = await Promise.all(args.map((name) => engine.json('GET', network(name))))
+  takes: [1, Infinity, 'at least one network'],
+  async run(_values, names, { engine, print }) {
+    const found = await Promise.all(names.map((name) => engine.json('GET', network(name))))
     print(JSON.stringify(found, null, 4))
     return 0
   },
-}
+})
 
-const connect: Command = {
+const connect = command({
   name: 'network connect',
   usage: '[--ip A] [--alias NAME] NETWORK CONTAINER',
   summary: 'attach a container to a network',
-  async run(args, { engine }) {
-    const { values, positionals: rest } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: { ip: { type: 'string' }, alias: { type: 'string', multiple: true } },
-    })
-    const [name, container] = positionals(rest, 2, 'a network and a container')
+  takes: [2, 2, 'a network and a container'],
+  options: { ip: { type: 'string' }, alias: { type: 'string', multiple: true } },
+  async run(values, [name = '', container], { engine }) {
     const EndpointConfig = {
       IPAMConfig: values.ip === undefined ? {} : { IPv4Address: values.ip },
       Aliases: values.alias ?? [],
     }
-    await engine.json('POST', `${network(name ?? '')}/connect`, { Container: container, EndpointConfig })
+    await engine.json('POST', `${network(name)}/connect`, { Container: container, EndpointConfig })
     return 0
   },
-}
+})
 
-const disconnect: Command = {
+const disconnect = command({
   name: 'network disconnect',
   usage: '[-f] NETWORK CONTAINER',
   summary: 'detach a container from a network',
-  async run(args, { engine }) {
-    const { values, positionals: rest } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: { force: { type: 'boolean', short: 'f', default: false } },
-    })
-    const [name, container] = positionals(rest, 2, 'a network and a container')
-    await engine.json('POST', `${network(name ?? '')}/disconnect`, { Container: container, Force: values.force })
+  takes: [2, 2, 'a network and a container'],
+  options: { force: { type: 'boolean', short: 'f', default: false } },
+  async run(values, [name = '', container], { engine }) {
+    await engine.json('POST', `${network(name)}/disconnect`, { Container: container, Force: values.force })
     return 0
   },
-}
+})
 
-const remove: Command = {
+const remove = command({
   name: 'network rm',
   usage: 'NETWORK...',
   summary: 'remove networks',
-  async run(args, { engine, print }) {
-    for (const name of args) {
+  takes: [1, Infinity, 'at least one network'],
+  async run(_values, names, { engine, print }) {
+    for (const name of names) {
       await engine.json('DELETE', network(name))
       print(name)
     }
     return 0
   },
-}
+})
 
-const prune: Command = {
+const prune = command({
   name: 'network prune',
   usage: '',
   summary: 'remove networks that nothing uses',
-  async run(_args, { engine, print }) {
+  async run(_values, _names, { engine, print }) {
     const answer = await engine.json('POST', '/networks/prune')
     for (const name of field.list(answer, 'NetworksDeleted')) print(String(name))
     return 0
   },
-}
+})
 
 export const networkCommands: readonly Command[] = [list, create, inspect, connect, disconnect, remove, prune]

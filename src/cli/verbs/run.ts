@@ -4,7 +4,7 @@ import { Refusal } from '../../base/refusal.ts'
 import { field, type Json } from '../client.ts'
 import type { Command, Context } from '../command.ts'
 import { container } from './container.ts'
-import { pairs, positionals } from './network.ts'
+import { pairs } from './network.ts'
 import { joinTerminal } from './streams.ts'
 
 const runOptions = {
@@ -157,7 +157,7 @@ export const execCommand: Command = {
       },
     })
     const [name = '', ...command] = args.slice(at)
-    if (command.length === 0) positionals([], 1, 'a container and a command')
+    if (command.length === 0) throw new Refusal('invalid', 'takes a container and a command')
     const created = await engine.json('POST', `${container(name)}/exec`, {
       Cmd: command, Tty: values.tty, User: values.user,
       AttachStdin: values.interactive, AttachStdout: true, AttachStderr: true,
