@@ -1,5 +1,5 @@
 /** Everyday verbs on images. */
-import { createReadStream } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import type { IncomingMessage } from 'node:http'
 import { Refusal } from '../../base/refusal.ts'
@@ -29,10 +29,13 @@ const load = command({
   summary: 'load images from a tar file or standard input',
   options: { input: { type: 'string', short: 'i' } },
   async run(values, _names, context) {
-    const source = values.input === undefined ? process.stdin : createReadStream(values.input)
+    const source = values.input === undefined ? process.stdin : await streamOf(values.input)
     return printProgress(await context.engine.stream('POST', '/images/load', source), context)
   },
 })
+
+/** Opened before anything is asked of the engine: a file that cannot be read is said at once. */
+const streamOf = async (file: string) => (await open(file)).createReadStream()
 
 const importImage = command({
   name: 'import',
@@ -40,7 +43,7 @@ const importImage = command({
   summary: 'make an image from a tar file of a root file system',
   takes: [1, 2, 'a tar file (or -) and a name'],
   async run(_values, [file = '', name = ''], context) {
-    const source = file === '-' ? process.stdin : createReadStream(file)
+    const source = file === '-' ? process.stdin : await streamOf(file)
     const [repo = '', tag = ''] = splitTag(name)
     const query = new URLSearchParams({ fromSrc: '-', repo, tag })
     return printProgress(await context.engine.stream('POST', `/images/create?${query}`, source), context)
