@@ -8,7 +8,13 @@
 import { newAddress, indexOf } from './address.ts'
 import { createChildLink, findLinkOn, listLinksOn, type ChildKind } from './link.ts'
 import { KernelError } from './error.ts'
-import { changeLinkMessage, changePortMessage, deleteLinkMessage, newVeth } from './linkmessages.ts'
+import {
+  changeLinkMessage,
+  changePortMessage,
+  deleteLinkMessage,
+  newVeth,
+  noLinkLocalMessage,
+} from './linkmessages.ts'
 import { withRoute, type NetlinkSocket } from './netlink.ts'
 import { inNetns, type Netns } from './netns.ts'
 import { newRoute } from './route.ts'
@@ -44,26 +50,25 @@ export interface ContainerSide {
   readonly sysctls: readonly { readonly key: string; readonly value: string }[]
 }
 
-export interface AttachedVeth {
-  readonly hostIndex: number
-  readonly peerIndex: number
-}
-
-/** Makes one endpoint; all or nothing. */
-export function attachVeth(host: Netns, inside: Netns, attachment: VethAttachment): AttachedVeth {
-  return withRoute(host, (socket) => {
-    const made = makePair(socket, inside, attachment)
+/**
+ * Makes one endpoint; all or nothing.
+ *
+ * The host end is not asked for: the kernel would bring the state of its carrier up to date first,
+ * and walk all ports of the bridge and all IPv6 routes for it. Nor has it a link-local address,
+ * which no port of a bridge can use: each is three more of those routes.
+ */
+export function attachVeth(host: Netns, inside: Netns, attachment: VethAttachment): void {
+  withRoute(host, (socket) => {
+    makePair(socket, inside, attachment)
+    const { name, hairpin, alias, peer } = attachment
     try {
-      const hairpin = changePortMessage(
-        attachment.name,
-        { hairpin: attachment.hairpin, ...isolation(attachment) },
-        attachment.alias,
-      )
-      socket.request(hairpin)
-      configureInside(inside, attachment.peer.name, made.peerIndex, attachment.peer)
-      return made
+      const port = changePortMessage(name, { hairpin, ...isolation(attachment) }, alias)
+      // Refused by a kernel without IPv6, and for a link whose MTU is too small for it.
+      const [, refusal] = socket.send([noLinkLocalMessage(name), port])
+      if (refusal !== undefined) throw refusal
+      configureInside(inside, peer.name, peer)
     } catch (error) {
-      socket.send([deleteLinkMessage(attachment.name)])
+      socket.send([deleteLinkMessage(name)])
       throw error
     }
   })
@@ -103,7 +108,7 @@ export function attachChild(host: Netns, inside: Netns, attachment: ChildAttachm
     if (mac !== link.mac) {
       withRoute(inside, (socket) => socket.request(changeLinkMessage(name, { mac })))
     }
-    configureInside(inside, name, link.index, { ...side, mac })
+    configureInside(inside, name, { ...side, mac })
   } catch (error) {
     withRoute(inside, (socket) => socket.send([deleteLinkMessage(name)]))
     throw error
@@ -124,22 +129,24 @@ function numberFor(host: NetlinkSocket, inside: Netns, name: string): { index?: 
 }
 
 /** Addresses, routes and settings of a link that exists inside `ns`, one burst; lo comes up too. */
-export function configureInside(ns: Netns, name: string, index: number, side: ContainerSide): void {
+export function configureInside(ns: Netns, name: string, side: ContainerSide): void {
   inNetns(ns, () => {
     for (const { key, value } of side.sysctls) writeSysctl(ns, key, value)
-    withRoute(ns, (socket) =>
+    const index = withRoute(ns, (socket) => {
+      const found = indexOf(socket, name, `set up ${name}`)
       socket.request(
         changeLinkMessage('lo', { up: true }),
         changeLinkMessage(name, { up: true }),
-        ...side.addresses.map((address) => newAddress(index, name, address)),
-        ...side.routes.map((route) => newRoute(index, { ...route, link: name })),
-      ),
-    )
+        ...side.addresses.map((address) => newAddress(found, name, address)),
+        ...side.routes.map((route) => newRoute(found, { ...route, link: name })),
+      )
+      return found
+    })
     announce(ns, index, side.mac, side.addresses, side.announceAtMs)
   })
 }
 
-function makePair(socket: NetlinkSocket, inside: Netns, attachment: VethAttachment): AttachedVeth {
+function makePair(socket: NetlinkSocket, inside: Netns, attachment: VethAttachment): void {
   const { name, master, mtu, peer } = attachment
   const attempted = `attach ${name} to ${master}`
   const masterIndex = indexOf(socket, master, attempted)
@@ -151,9 +158,6 @@ function makePair(socket: NetlinkSocket, inside: Netns, attachment: VethAttachme
       { ...size, name: peer.name, mac: peer.mac, netnsFd: inside.fd },
     ),
   )
-  const link = findLinkOn(socket, name)
-  if (link === undefined) throw new KernelError('RTM_GETLINK', 19, attempted, 'it vanished at once')
-  return { hostIndex: link.index, peerIndex: link.linkIndex }
 }
 
 function isolation({ isolated }: VethAttachment): { readonly isolated?: boolean } {

@@ -5,7 +5,7 @@
  * out in one send. Sending them is the business of `link.ts` and `batch.ts`.
  */
 import { nest, text, u32, u8, attribute } from './attributes.ts'
-import { macToBytes } from './ipbytes.ts'
+import { AF_INET6, macToBytes } from './ipbytes.ts'
 import { NLM_F_CREATE, NLM_F_EXCL, type NetlinkMessage } from './netlink.ts'
 
 export const RTM_NEWLINK = 16
@@ -26,6 +26,7 @@ export const IFLA = {
   OPERSTATE: 16,
   LINKINFO: 18,
   IFALIAS: 20,
+  AF_SPEC: 26,
   GROUP: 27,
   NET_NS_FD: 28,
   EXT_MASK: 29,
@@ -43,6 +44,9 @@ export const PORT = {
   NEIGH_SUPPRESS: 32,
   ISOLATED: 33,
 } as const
+/** Below IFLA_AF_SPEC, by address family. */
+const INET6_ADDR_GEN_MODE = 8
+const IN6_ADDR_GEN_MODE_NONE = 1
 export const VLAN_ID = 1
 export const MACVLAN_MODE = 1
 export const IPVLAN = { MODE: 1, FLAGS: 2 } as const
@@ -190,6 +194,16 @@ export function changePortMessage(name: string, port: PortChange, alias?: string
       ...(data.length === 0 ? [] : [info]),
     ],
     attempted: `set bridge port ${name}`,
+  }
+}
+
+/** Gives a link no IPv6 link-local address, if it has none yet. */
+export function noLinkLocalMessage(name: string): NetlinkMessage {
+  const mode = nest(AF_INET6, u8(INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE))
+  return {
+    type: RTM_SETLINK,
+    body: [linkHeader(), text(IFLA.IFNAME, name), nest(IFLA.AF_SPEC, mode)],
+    attempted: `keep link-local addresses from ${name}`,
   }
 }
 

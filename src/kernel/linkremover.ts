@@ -7,8 +7,8 @@
  * thread. Links of a namespace that goes away need none of this: the kernel takes them down.
  */
 import { randomInt } from 'node:crypto'
-import { changeLinkMessage, deleteGroupMessage } from './linkmessages.ts'
-import { NETLINK_ROUTE, NetlinkSocket, withRoute } from './netlink.ts'
+import { changeLinkMessage, deleteGroupMessage, deleteLinkMessage } from './linkmessages.ts'
+import { NETLINK_ROUTE, NetlinkSocket, withRoute, type NetlinkMessage } from './netlink.ts'
 import type { Netns } from './netns.ts'
 
 /** Long enough to catch the burst of a `compose down`, short beside the wait itself. */
@@ -48,16 +48,23 @@ export function deleteLinks(ns: Netns, names: readonly string[]): Promise<void> 
 }
 
 async function deleteNow(ns: Netns, names: readonly string[]): Promise<void> {
+  const [only] = names
+  // By its name: to find a group the kernel looks at every link there is.
+  if (names.length === 1 && only !== undefined) return sendDeletion(ns, deleteLinkMessage(only))
   const group = randomInt(scratchGroupFirst, scratchGroupLast)
   const marks = names.map((name) => changeLinkMessage(name, { group }))
   const outcomes = withRoute(ns, (socket) => socket.send(marks))
   const refused = outcomes.find((outcome) => outcome !== undefined && outcome.code !== 'ENODEV')
   if (refused !== undefined) throw refused
   if (outcomes.every((outcome) => outcome !== undefined)) return
+  await sendDeletion(ns, deleteGroupMessage(group))
+}
+
+async function sendDeletion(ns: Netns, deletion: NetlinkMessage): Promise<void> {
   const socket = NetlinkSocket.open(ns, NETLINK_ROUTE)
   try {
-    const [failure] = await socket.sendSlowly([deleteGroupMessage(group)])
-    // ENODEV: all members went by themselves in the meantime, with their peers' namespace.
+    const [failure] = await socket.sendSlowly([deletion])
+    // ENODEV: it went by itself in the meantime, with its peer's namespace.
     if (failure !== undefined && failure.code !== 'ENODEV') throw failure
   } finally {
     socket.close()
