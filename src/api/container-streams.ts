@@ -17,6 +17,7 @@ export function containerStreamRoutes(containers: Containers): readonly Route[] 
   })
   return [
     route('POST', 'attach', attach),
+    route('GET', 'attach/ws', attachWebSocket),
     route('GET', 'logs', logs),
     route('POST', 'wait', wait),
     route('GET', 'stats', stats),
@@ -24,19 +25,38 @@ export function containerStreamRoutes(containers: Containers): readonly Route[] 
   ]
 }
 
+const attachOptions = ({ query }: ApiRequest) => ({
+  stdin: query.bool('stdin'),
+  stdout: query.bool('stdout'),
+  stderr: query.bool('stderr'),
+  logs: query.bool('logs'),
+  stream: query.bool('stream'),
+  detachKeys: query.get('detachKeys') ?? '',
+  multiplexed: true,
+})
+
 async function attach(containers: Containers, request: ApiRequest): Promise<undefined> {
-  const { params, query, version } = request
+  const { params, version } = request
   const id = params['id'] ?? ''
-  const options = {
-    stdin: query.bool('stdin'),
-    stdout: query.bool('stdout'),
-    stderr: query.bool('stderr'),
-    logs: query.bool('logs'),
-    stream: query.bool('stream'),
-    detachKeys: query.get('detachKeys') ?? '',
-  }
+  const options = attachOptions(request)
   const { tty } = containers.checkAttach(id, options)
   const client = request.hijack(streamType(tty, version))
+  await containers.attach(id, options, client)
+  return undefined
+}
+
+/** Before this version the streams were not chosen, before that other one messages were text. */
+const sinceChosenStreams = 142
+const sinceBinaryMessages = 128
+
+/** Output and errors come together here: dockerd sends no frames of its own inside messages. */
+async function attachWebSocket(containers: Containers, request: ApiRequest): Promise<undefined> {
+  const { params, version } = request
+  const id = params['id'] ?? ''
+  const all = version < sinceChosenStreams ? { stdin: true, stdout: true, stderr: true } : {}
+  const options = { ...attachOptions(request), multiplexed: false, ...all }
+  containers.checkAttach(id, options)
+  const client = await request.webSocket(version < sinceBinaryMessages ? 'text' : 'binary')
   await containers.attach(id, options, client)
   return undefined
 }

@@ -1,10 +1,12 @@
 /** Puts together what a handler gets to see of a request. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Readable } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
+import { Refusal } from '../base/refusal.ts'
 import { isBodyless, readJson } from './body.ts'
 import { parseQuery } from './query.ts'
 import type { ApiRequest, ApiVersion } from './route.ts'
+import { acceptWebSocket } from './web-socket.ts'
 
 /** What is known of a request before its route is. */
 export interface Exchange {
@@ -43,6 +45,7 @@ export function toApiRequest(
     wantsUpgrade: headers.upgrade !== undefined,
     json: (decoder) => readJson(body, headers, decoder),
     hijack: (contentType) => hijack(exchange, contentType),
+    webSocket: (kind) => webSocket(exchange, kind),
     get signal() {
       abort ??= abortWhenGone(response)
       return abort.signal
@@ -74,6 +77,15 @@ function hijack(exchange: Exchange, contentType: string): Socket {
   for (const [name, value] of Object.entries(exchange.headers)) lines.push(`${name}: ${value}`)
   socket.write(lines.join('\r\n') + '\r\n\r\n')
   return socket
+}
+
+async function webSocket(exchange: Exchange, kind: 'binary' | 'text'): Promise<Duplex> {
+  const { message, response, socket } = exchange
+  if (socket === undefined) {
+    throw new Refusal('invalid', 'not websocket protocol: the request asks for no upgrade')
+  }
+  const accepted = () => response.detachSocket(socket)
+  return acceptWebSocket({ message, socket, kind, accepted })
 }
 
 /** base64url JSON; whatever is no such thing counts as no credentials, as in Docker. */

@@ -33,6 +33,8 @@ export interface ApiRequest {
    * `hijackable` of server.ts names, or when the client asked for an upgrade.
    */
   hijack(contentType: string): Duplex
+  /** Switches to WebSocket; refuses a request that does not ask for it. `web-socket.ts` */
+  webSocket(kind: 'binary' | 'text'): Promise<Duplex>
   /** Fires when the client has gone away. */
   readonly signal: AbortSignal
 }

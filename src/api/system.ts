@@ -181,11 +181,6 @@ function notOffered(): readonly Route[] {
     refuse('POST', '/swarm/init', 'this engine runs on one host: swarm mode is not offered'),
     refuse('POST', '/swarm/join', 'this engine runs on one host: swarm mode is not offered'),
     refuse('POST', '/containers/{name…}/checkpoints', 'checkpoints are not offered'),
-    refuse(
-      'GET',
-      '/containers/{name…}/attach/ws',
-      'attach by WebSocket is not offered: POST to …/attach',
-    ),
     refuse('GET', '/containers/{name…}/checkpoints', 'checkpoints are not offered'),
   ]
 }

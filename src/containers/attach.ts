@@ -7,6 +7,7 @@
  * is dropped by the keeper.
  */
 import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import type { Attachment } from '../keeper/client.ts'
@@ -26,25 +27,33 @@ export interface AttachRequest {
   /** false: the old output only. */
   readonly stream: boolean
   readonly detachKeys: string
+  /** Output and errors apart, in Docker's frames, where there is no terminal. */
+  readonly multiplexed: boolean
 }
 
 /** Refuses before the connection is taken over. */
-export function checkAttach(container: Container, request: AttachRequest): void {
-  const { state } = container.record
+export function checkAttach(
+  { record: { state } }: Container,
+  shownAs: string,
+  request: AttachRequest,
+): void {
   if (state.status === 'paused') {
     throw new Refusal(
       'conflict',
-      `container ${container.id} is paused, unpause the container before attach`,
+      `container ${shownAs} is paused, unpause the container before attach`,
     )
   }
   if (state.status === 'restarting') {
     throw new Refusal(
       'conflict',
-      `container ${container.id} is restarting, wait until the container is running`,
+      `container ${shownAs} is restarting, wait until the container is running`,
     )
   }
   parseDetachKeys(request.detachKeys)
 }
+
+/** How long what a client sent last may take when the container's input is full. */
+const lastInputMs = 5_000
 
 /** Serves an attached client until the stream ends or the client leaves. */
 export async function attachContainer(
@@ -54,6 +63,7 @@ export async function attachContainer(
   client: Duplex,
 ): Promise<void> {
   const { config } = container.record
+  const framed = request.multiplexed && !config.Tty
   if (request.logs) {
     await streamLogs(
       context,
@@ -69,6 +79,7 @@ export async function attachContainer(
         until: undefined,
       },
       client,
+      framed,
     )
   }
   if (!request.stream) {
@@ -76,7 +87,8 @@ export async function attachContainer(
     return
   }
   context.registry.tell(container, 'attach')
-  const attachment = await joined(context, container, request, client)
+  const wantsAny = request.stdin || request.stdout || request.stderr
+  const attachment = wantsAny ? await joined(context, container, request, client) : undefined
   if (attachment === undefined) {
     client.end()
     return
@@ -84,7 +96,7 @@ export async function attachContainer(
   const outcome = await serve({
     attachment,
     client,
-    framed: !config.Tty,
+    framed,
     stdin: request.stdin && config.OpenStdin,
     detachKeys: config.Tty || request.detachKeys !== '' ? request.detachKeys : undefined,
     endsStdin: config.StdinOnce && !config.Tty,
@@ -161,8 +173,6 @@ export interface Service {
 /** Carries bytes both ways. Resolves when the output has ended or the client has left. */
 export async function serve(service: Service): Promise<'ended' | 'detached'> {
   const { attachment, client } = service
-  client.on('error', () => attachment.detach())
-  client.once('close', () => attachment.detach())
   let typedDetach = false
   const input = carryInput(service).then((detached) => {
     if (!detached) return
@@ -172,9 +182,13 @@ export async function serve(service: Service): Promise<'ended' | 'detached'> {
   input.catch((error: unknown) => {
     log.debug('an attached client could not write', { error: messageOf(error) })
   })
+  client.on('error', (error) => log.debug('an attached client failed', { error: error.message }))
+  client.once('close', () => void leave(attachment, input))
   try {
     for await (const { stream, data } of attachment.output) {
-      if (!(await writeTo(client, service.framed ? frame(stream, data) : data))) break
+      if (await writeTo(client, service.framed ? frame(stream, data) : data)) continue
+      await leave(attachment, input)
+      break
     }
     if (!typedDetach && !client.destroyed) await service.beforeEnd?.()
     client.end()
@@ -188,22 +202,44 @@ export async function serve(service: Service): Promise<'ended' | 'detached'> {
   return typedDetach ? 'detached' : 'ended'
 }
 
+/** What a client sent before it left, its end included, still counts; but not for ever. */
+async function leave(attachment: Attachment, input: Promise<void>): Promise<void> {
+  const timer = new AbortController()
+  const late = sleep(lastInputMs, undefined, { signal: timer.signal, ref: false })
+  await Promise.allSettled([Promise.race([input, late])])
+  timer.abort()
+  attachment.detach()
+}
+
 /** True when the client typed the detach keys. */
 async function carryInput(service: Service): Promise<boolean> {
-  const { attachment, client, detachKeys } = service
+  const { client, endsStdin } = service
+  let typedDetach = false
+  try {
+    typedDetach = await copyInput(service)
+  } catch (error) {
+    if (!client.destroyed) throw error
+    log.debug('an attached client broke off', { error: messageOf(error) })
+  }
+  if (!typedDetach && service.stdin && endsStdin) await endStdin(service)
+  return typedDetach
+}
+
+async function copyInput({ attachment, client, detachKeys, stdin }: Service): Promise<boolean> {
   const filter =
     detachKeys === undefined ? undefined : new DetachFilter(parseDetachKeys(detachKeys))
   for await (const chunk of client.iterator({ destroyOnReturn: false })) {
     const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk))
-    if (!service.stdin) continue
+    if (!stdin) continue
     const { data, detached } = filter?.take(bytes) ?? { data: bytes, detached: false }
     if (data.length > 0) await attachment.write(data)
     if (detached) return true
   }
-  if (service.stdin && service.endsStdin) {
-    await service.started?.()
-    await attachment.closeStdin()
-    await service.closeStdin()
-  }
   return false
+}
+
+async function endStdin(service: Service): Promise<void> {
+  await service.started?.()
+  await service.attachment.closeStdin()
+  await service.closeStdin()
 }

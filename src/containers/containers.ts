@@ -203,7 +203,7 @@ export class Containers {
   /** Refuses before the connection is taken over. */
   checkAttach(idOrName: string, request: AttachRequest): { readonly tty: boolean } {
     const container = this.find(idOrName)
-    checkAttach(container, request)
+    checkAttach(container, idOrName, request)
     return { tty: container.record.config.Tty }
   }
 

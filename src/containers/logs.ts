@@ -45,16 +45,20 @@ export function checkLogs(container: Container, request: LogRequest): void {
   }
 }
 
-/** Writes the log to the client. Does not end the client's stream. */
+/**
+ * Writes the log to the client. Does not end the client's stream.
+ * @param framed output and errors apart, in Docker's frames
+ */
 export async function streamLogs(
   context: Context,
   container: Container,
   request: LogRequest,
   client: Writable,
+  framed = !container.record.config.Tty,
 ): Promise<void> {
   const path = containerPaths(context.config, container.id).log
   const { maxFiles } = logSizes(container.record.hostConfig.LogConfig)
-  const send = (entry: LogEntry) => sendEntry(entry, request, container.record.config.Tty, client)
+  const send = (entry: LogEntry) => sendEntry(entry, request, framed, client)
   let follower: Follower | undefined
   try {
     // Before the old part is read, so that nothing falls between the two.
@@ -80,7 +84,7 @@ export async function streamLogs(
 async function sendEntry(
   entry: LogEntry,
   request: LogRequest,
-  tty: boolean,
+  framed: boolean,
   client: Writable,
 ): Promise<'sent' | 'gone' | 'past'> {
   if (!request[entry.stream]) return 'sent'
@@ -90,7 +94,7 @@ async function sendEntry(
   const details = request.details ? `${detailsOf(entry)} ` : ''
   const stamp = request.timestamps ? `${paddedTime(time)} ` : ''
   const data = Buffer.from(`${stamp}${details}${entry.log}`)
-  return (await writeTo(client, tty ? data : frame(entry.stream, data))) ? 'sent' : 'gone'
+  return (await writeTo(client, framed ? frame(entry.stream, data) : data)) ? 'sent' : 'gone'
 }
 
 /** Nine decimals, as `docker logs -t` prints them: columns stay columns. */
