@@ -3,7 +3,16 @@
  * bind-mounted into the container). A start writes all anew; a connect or disconnect adds or takes
  * away our own lines of hosts, and rewrites resolv.conf only while nobody has edited it.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { shortId } from '../base/id.ts'
 import {
@@ -126,7 +135,7 @@ function editHosts(sandbox: Sandbox, edit: (text: string) => string): void {
   const before = readIfThere(path)
   if (before === undefined) return
   const after = edit(before)
-  if (after !== before) writeFileSync(path, after)
+  if (after !== before) overwrite(path, after)
 }
 
 /** Rewrites resolv.conf unless the user edited it; answers the hash that counts from now on. */
@@ -138,8 +147,23 @@ export function updateResolvConf(
   const path = join(sandbox.spec.filesDir, fileNames.resolvConf)
   const current = readIfThere(path)
   if (current === undefined || !isUnedited(current, hash)) return hash
-  if (current !== resolvConf.text) writeFileSync(path, resolvConf.text)
+  if (current !== resolvConf.text) overwrite(path, resolvConf.text)
   return contentHash(resolvConf.text)
+}
+
+/**
+ * The new text over the old one. To empty the file first would take away its lines for a moment,
+ * and file systems then write it out when it is closed, for those who never call fsync.
+ */
+function overwrite(path: string, text: string): void {
+  const bytes = Buffer.from(text)
+  const fd = openSync(path, 'r+')
+  try {
+    writeSync(fd, bytes, 0, bytes.length, 0)
+    ftruncateSync(fd, bytes.length)
+  } finally {
+    closeSync(fd)
+  }
 }
 
 function readIfThere(path: string): string | undefined {
