@@ -19,6 +19,8 @@ const AF_UNSPEC = 0
 const CTNETLINK = 1 << 8
 const CT_GET = CTNETLINK | 1
 const CT_DELETE = CTNETLINK | 2
+const CT_GET_STATS = CTNETLINK | 5
+const CTA_STATS_GLOBAL_ENTRIES = 1
 const CTA = { TUPLE_ORIG: 1, TUPLE_REPLY: 2, ID: 12, ZONE: 18 } as const
 const TUPLE = { IP: 1, PROTO: 2 } as const
 const IP = { V4_SRC: 1, V4_DST: 2, V6_SRC: 3, V6_DST: 4 } as const
@@ -87,6 +89,7 @@ export function forgetAll(ns: Netns, filters: readonly ConnectionFilter[]): numb
 }
 
 function list(socket: NetlinkSocket): readonly Entry[] {
+  if (tracksNothing(socket)) return []
   // Both families in one go: the kernel walks its whole table each time, 10 ms even if it is empty.
   const body = [netfilterHeader(AF_UNSPEC)]
   try {
@@ -95,6 +98,19 @@ function list(socket: NetlinkSocket): readonly Entry[] {
   } catch (error) {
     // No subsystem: the kernel (or its module) tracks nothing.
     if (isKernelError(error, 'EINVAL', 'EOPNOTSUPP', 'ENOENT', 'EPROTONOSUPPORT')) return []
+    throw error
+  }
+}
+
+/** Whether the namespace has no entry: the table is one for all namespaces, the count is not. */
+function tracksNothing(socket: NetlinkSocket): boolean {
+  const body = [netfilterHeader(AF_UNSPEC)]
+  try {
+    const reply = socket.get({ type: CT_GET_STATS, body, attempted: 'count tracked connections' })
+    const count = findAttribute(reply.body.subarray(4), CTA_STATS_GLOBAL_ENTRIES)
+    return count !== undefined && count.length >= 4 && count.readUInt32BE() === 0
+  } catch (error) {
+    if (isKernelError(error)) return false
     throw error
   }
 }

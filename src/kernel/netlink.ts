@@ -81,6 +81,7 @@ const messageNames: Readonly<Record<number, string>> = {
   34: 'RTM_GETRULE',
   257: 'IPCTNL_MSG_CT_GET',
   258: 'IPCTNL_MSG_CT_DELETE',
+  261: 'IPCTNL_MSG_CT_GET_STATS',
 }
 
 let sequence = 0

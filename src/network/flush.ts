@@ -8,8 +8,8 @@ import { forgetAll, type ConnectionFilter } from '../kernel/conntrack.ts'
 import { homeNetns } from '../kernel/netns.ts'
 import type { Endpoint, Publication } from './model.ts'
 
-/** Walking the kernel's table takes 10 ms: changes within this time share one walk. */
-const laterMs = 100
+/** Walking the kernel's table takes 10 ms, where it is not empty: changes share one walk. */
+const laterMs = 500
 const due: ConnectionFilter[] = []
 let later: NodeJS.Timeout | undefined
 
