@@ -130,7 +130,7 @@ function cgroupnsMode({ CgroupnsMode, Privileged }: HostConfig, config: Containe
   if (CgroupnsMode !== '') return CgroupnsMode
   const isPrivileged = Privileged && cgroupLayout().version === 1
   return config.defaultCgroupnsMode === '' || isPrivileged
-    ? defaultCgroupns(Privileged)
+    ? defaultCgroupns()
     : config.defaultCgroupnsMode
 }
 

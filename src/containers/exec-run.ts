@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { newId } from '../base/id.ts'
 import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
+import { appArmorProfile } from './apparmor.ts'
 import { anyOci } from './containerd/any.ts'
 import { containerdMessage, isNotFound, unlessNotFound } from './containerd/client.ts'
 import { capabilitiesOf } from './capabilities.ts'
@@ -124,6 +125,7 @@ export async function launchExec(
       logAttributes: {},
     })
     await joined()
+    await context.appArmor.ensure(appArmorProfile(container.record.hostConfig))
     await tasks.exec({
       ...request,
       stdin: fifos.stdin,

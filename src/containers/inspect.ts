@@ -1,5 +1,5 @@
 /** The document of GET /containers/{id}/json, every field in Docker's order. */
-import { existsSync } from 'node:fs'
+import { appArmorProfile } from './apparmor.ts'
 import { configShape, hostConfigShape } from './config.ts'
 import { snapshotter } from './containerd/client.ts'
 import { healthView } from './healthcheck.ts'
@@ -51,7 +51,7 @@ export async function inspectContainer(
     Platform: 'linux',
     MountLabel: '',
     ProcessLabel: '',
-    AppArmorProfile: appArmorProfile(hostConfig.Privileged),
+    AppArmorProfile: appArmorProfile(hostConfig),
     ExecIDs: running.length === 0 ? null : running.map((exec) => exec.id),
     HostConfig: hostConfigShape.show({ ...hostConfig, Links: shownLinks(context, record) }),
     GraphDriver: { Data: { MergedDir: paths.rootfs }, Name: storageDriver },
@@ -60,11 +60,6 @@ export async function inspectContainer(
     Config: configShape.show(config),
     NetworkSettings: networkSettings(context, container, options.apiVersion),
   }
-}
-
-function appArmorProfile(privileged: boolean): string {
-  if (!existsSync('/sys/kernel/security/apparmor')) return ''
-  return privileged ? 'unconfined' : ''
 }
 
 function stateView(container: Container): object {

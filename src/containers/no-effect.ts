@@ -2,7 +2,7 @@
  * Warnings of a create request: what is taken, kept and shown, and has no effect here. Nothing of
  * a request is ignored without a word; what could do harm if it were is refused in `validate.ts`.
  */
-import { existsSync } from 'node:fs'
+import { appArmorHere } from './apparmor.ts'
 import { createShape } from './config.ts'
 import type { Config, HostConfig } from './config.ts'
 import { modeKind } from './network-mode.ts'
@@ -85,7 +85,7 @@ function securityWarnings({ SecurityOpt }: HostConfig): readonly string[] {
   return [
     ...(uses('label') ? ['SELinux labels are not offered. Security option label discarded.'] : []),
     ...(kept.some(([name, value]) => name === 'apparmor' && value !== 'unconfined') &&
-    !existsSync('/sys/kernel/security/apparmor')
+    !appArmorHere()
       ? ['Your kernel does not support AppArmor. Security option apparmor discarded.']
       : []),
   ]

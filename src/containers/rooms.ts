@@ -3,6 +3,7 @@ import type { EmitEvent } from '../base/event.ts'
 import type { Keeper } from '../keeper/client.ts'
 import type { Networks } from '../network/networks.ts'
 import type { Store } from '../store/store.ts'
+import type { AppArmor } from './apparmor.ts'
 import type { Ulimit } from './config.ts'
 import type { Containerd } from './containerd/client.ts'
 import type { Images } from './images/images.ts'
@@ -15,7 +16,7 @@ export interface ContainersConfig {
   readonly dataRoot: string
   /** Absolute and short; FIFOs are in `<execRoot>/io/<id>`. */
   readonly execRoot: string
-  /** Below each cgroup controller; Docker's is `docker`. */
+  /** Below each cgroup controller; '' for Docker's, `docker` or `system.slice`. */
   readonly cgroupParent: string
   /** The daemon uses systemd to make cgroups. */
   readonly systemdCgroup: boolean
@@ -40,7 +41,7 @@ export interface ContainersConfig {
 
 export const defaultContainersConfig: Omit<ContainersConfig, 'dataRoot' | 'execRoot' | 'hostname'> =
   {
-    cgroupParent: 'docker',
+    cgroupParent: '',
     systemdCgroup: false,
     runtimeName: 'runc',
     defaultUlimits: [],
@@ -69,6 +70,7 @@ export interface Rooms {
   readonly networks: Networks
   readonly keeper: Keeper
   readonly emit: EmitEvent
+  readonly appArmor: AppArmor
   readonly config: ContainersConfig
 }
 

@@ -7,6 +7,8 @@
 import { existsSync } from 'node:fs'
 import { Refusal } from '../base/refusal.ts'
 import { capabilitiesOf } from './capabilities.ts'
+import { appArmorProfile } from './apparmor.ts'
+import { runtimeCgroupsPath, type CgroupChoice } from './cgroup-path.ts'
 import { cgroupLayout } from './cgroups.ts'
 import { devicesOf } from './devices.ts'
 import type { OciNamespace, OciProcess, OciSpec } from './oci.ts'
@@ -33,7 +35,7 @@ export interface SpecInputs {
   /** Pids of the containers whose namespaces are joined; 0 = none. */
   readonly ipcPid: number
   readonly pidPid: number
-  readonly cgroupParent: string
+  readonly cgroups: CgroupChoice & { readonly stopTimeoutSeconds: number }
   readonly security: SecurityDefaults
   readonly defaultUlimits: readonly {
     readonly Name: string
@@ -74,7 +76,7 @@ export function ociSpec(inputs: SpecInputs): OciSpec {
   const seccomp = seccompOf(inputs, process.capabilities.bounding)
   const sysctl = specSysctls(inputs)
   const privateUts = hostConfig.UTSMode !== 'host'
-  const annotations = hostConfig.Annotations ?? {}
+  const annotations = { ...scopeProperties(inputs), ...hostConfig.Annotations }
   const propagation = record.mounts.some((mount) => /^r?(shared|slave)$/.test(mount.Propagation))
   return {
     ociVersion: '1.0.2',
@@ -86,7 +88,7 @@ export function ociSpec(inputs: SpecInputs): OciSpec {
     linux: {
       namespaces: namespacesOf(inputs),
       resources: { ...ociResources(hostConfig), devices: rules },
-      cgroupsPath: cgroupsPathOf(record, inputs.cgroupParent),
+      cgroupsPath: runtimeCgroupsPath(record, inputs.cgroups),
       ...(nodes.length === 0 ? {} : { devices: nodes }),
       ...(Object.keys(sysctl).length === 0 ? {} : { sysctl }),
       ...(seccomp === undefined ? {} : { seccomp }),
@@ -97,10 +99,12 @@ export function ociSpec(inputs: SpecInputs): OciSpec {
   }
 }
 
-/** Where the container's cgroup is, below each controller's mount point. */
-export function cgroupsPathOf(record: ContainerRecord, parent: string): string {
-  const given = record.hostConfig.CgroupParent === '' ? parent : record.hostConfig.CgroupParent
-  return `/${given}/${record.id}`.replace(/\/+/g, '/')
+/** When the machine goes down, systemd gives a scope as long as `stop` would, not its own 90 s. */
+function scopeProperties({ record, cgroups }: SpecInputs): Readonly<Record<string, string>> {
+  if (!cgroups.systemdCgroup) return {}
+  const seconds = record.config.StopTimeout ?? cgroups.stopTimeoutSeconds
+  if (seconds < 0) return {}
+  return { 'org.systemd.property.TimeoutStopUSec': `uint64 ${seconds * 1_000_000}` }
 }
 
 /** Environment as the process gets it: defaults, links, then the container's own. */
@@ -149,7 +153,7 @@ function containerProcess(inputs: SpecInputs): OciProcess {
     hard: limit.Hard,
     soft: limit.Soft,
   }))
-  const apparmor = apparmorProfile(security.apparmor, hostConfig.Privileged)
+  const apparmor = appArmorProfile(hostConfig)
   return {
     terminal: config.Tty,
     ...(config.Tty && height > 0 && width > 0 ? { consoleSize: { height, width } } : {}),
@@ -175,12 +179,6 @@ export function processCapabilities(
     : { bounding: names, effective: [], permitted: [] }
 }
 
-function apparmorProfile(given: string, privileged: boolean): string {
-  const enabled = existsSync('/sys/kernel/security/apparmor')
-  if (!enabled) return ''
-  return given === '' && privileged ? 'unconfined' : given
-}
-
 function seccompOf(
   { record, security }: SpecInputs,
   capabilities: readonly string[],
@@ -203,15 +201,15 @@ function namespacesOf(inputs: SpecInputs): readonly OciNamespace[] {
   else if (hostConfig.IpcMode !== 'host') namespaces.push({ type: 'ipc' })
   const cgroup =
     hostConfig.CgroupnsMode === ''
-      ? defaultCgroupns(hostConfig.Privileged)
+      ? defaultCgroupns()
       : hostConfig.CgroupnsMode
   if (cgroup === 'private') namespaces.push({ type: 'cgroup' })
   return namespaces
 }
 
-/** Private on cgroup v2 (host for privileged ones on v1), as the engine's default is. */
-export function defaultCgroupns(privileged: boolean): 'private' | 'host' {
-  return cgroupLayout().version === 2 && !privileged ? 'private' : 'host'
+/** Private on cgroup v2, for privileged containers too. */
+export function defaultCgroupns(): 'private' | 'host' {
+  return cgroupLayout().version === 2 ? 'private' : 'host'
 }
 
 /**

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import { mount, isMountPoint } from '../kernel/mount.ts'
+import { appArmorProfile } from './apparmor.ts'
 import { containerPaths } from './paths.ts'
 import { joinAttachers } from './attach.ts'
 import { watchExit } from './exit.ts'
@@ -73,6 +74,7 @@ export async function startContainer(
     opened = subpaths
     const root = { path: rootfs, mounts: new Map<string, string>() }
     const spec = buildSpec(context, container, root, { ...network, subpaths: subpaths.sources })
+    await context.appArmor.ensure(appArmorProfile(container.record.hostConfig))
     const fifos = makeFifos(context, container.record)
     undo.push(() => removeFifos(context, container.id))
     await context.keeper.openStdio(stdioSpec(context, container.record, fifos))
@@ -151,7 +153,7 @@ function buildSpec(
     linkEnv: linkEnvironment(context, record),
     ipcPid: ipc.pid,
     pidPid: joinedPid(context, record),
-    cgroupParent: config.cgroupParent,
+    cgroups: config,
     security: config.security,
     defaultUlimits: config.defaultUlimits,
   })

@@ -6,12 +6,12 @@ import { readFileSync } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { cgroupsPathOf } from './cgroup-path.ts'
 import { cgroupFolder, cgroupLayout } from './cgroups.ts'
 import { kindOf } from './network-mode.ts'
 import { hasProcess } from './record.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
-import { cgroupsPathOf } from './spec.ts'
 import { now, zeroTime } from './time.ts'
 
 const intervalMs = 1_000
@@ -96,7 +96,7 @@ function takeSample(context: Context, container: Container): Sample {
       networks: undefined,
     }
   }
-  const path = cgroupsPathOf(record, context.config.cgroupParent)
+  const path = cgroupsPathOf(record, context.config)
   const folder = (controller: string) => cgroupFolder(cgroupLayout(), controller, path)
   const v2 = cgroupLayout().version === 2
   return {

@@ -10,6 +10,7 @@ import { messageOf, Refusal } from '../base/refusal.ts'
 import type { StdioSpec } from '../keeper/client.ts'
 import { makeFifo } from '../kernel/fifo.ts'
 import { unmountAll } from '../kernel/mount.ts'
+import { cgroupsPathOf } from './cgroup-path.ts'
 import { removeCgroup } from './cgroup-removal.ts'
 import { anyMessage, anyOci } from './containerd/any.ts'
 import { snapshotter, unlessNotFound } from './containerd/client.ts'
@@ -22,7 +23,6 @@ import type { ContainerRecord } from './record.ts'
 import type { ContainersConfig, Context } from './rooms.ts'
 import { containerLabel } from './rootfs.ts'
 import { endStrayShim } from './shims.ts'
-import { cgroupsPathOf } from './spec.ts'
 
 /** Taken down when the container stops. */
 export function releaseShm(context: Context, id: string): void {
@@ -159,9 +159,7 @@ export async function forgetTask(context: Context, id: string): Promise<void> {
   await endStrayShim(context.containerd, id)
   const record = context.registry.get(id)?.record
   // Whoever was killed while it made or removed a cgroup left it behind.
-  if (record !== undefined && !context.config.systemdCgroup) {
-    await removeCgroup(cgroupsPathOf(record, context.config.cgroupParent))
-  }
+  if (record !== undefined) await removeCgroup(cgroupsPathOf(record, context.config))
 }
 
 async function forgetKnown(context: Context, id: string): Promise<void> {

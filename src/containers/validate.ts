@@ -5,6 +5,7 @@
 import { Refusal } from '../base/refusal.ts'
 import { unknownEndpointOptions } from '../network/unknown-options.ts'
 import { normalizeCapabilities } from './capabilities.ts'
+import { checkCgroupParent } from './cgroup-path.ts'
 import type { Config, EndpointSettings, HostConfig, RestartPolicy } from './config.ts'
 import { parseRule } from './devices.ts'
 import { storedLinks } from './links.ts'
@@ -46,6 +47,7 @@ export function checkContainer(
   normalizeCapabilities(hostConfig.CapAdd, 'CapAdd')
   normalizeCapabilities(hostConfig.CapDrop, 'CapDrop')
   securityOf(hostConfig)
+  checkCgroupParent(hostConfig.CgroupParent, context.config.systemdCgroup)
   checkModes(config, hostConfig)
   checkHealth(config)
   for (const rule of hostConfig.DeviceCgroupRules ?? []) parseRule(rule)

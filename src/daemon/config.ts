@@ -8,6 +8,7 @@ import { parsePoolSources } from '../address/pools.ts'
 import { parsePrefix } from '../address/prefix.ts'
 import { parseAddress } from '../api/listen.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
+import { checkExecOptions } from './cgroup-driver.ts'
 import { checkIp, isRecord } from './option.ts'
 import { isOptionKey, optionRows, options, type OptionKey, type Values } from './options.ts'
 import type { Given } from './flags.ts'
@@ -149,7 +150,7 @@ function checkConfig(config: Config): void {
   checkPools(config)
   checkLabels(config.labels)
   checkTls(config)
-  checkExecOptions(config['exec-opts'])
+  checkExecOptions(config)
   checkValues(config)
   for (const [key, sentence] of notOffered(config)) {
     throw new Refusal('invalid', `${key}: ${sentence}`)
@@ -244,16 +245,6 @@ export function withoutEffect(config: Config): readonly OptionKey[] {
   return optionRows
     .filter(([key, { noEffect }]) => noEffect === true && config.isGiven(key))
     .map(([key]) => key)
-}
-
-function checkExecOptions(given: readonly string[]): void {
-  for (const option of given) {
-    if (option === 'native.cgroupdriver=cgroupfs') continue
-    throw new Refusal(
-      'invalid',
-      `exec-opt ${option} is not offered: native.cgroupdriver=cgroupfs is all there is`,
-    )
-  }
 }
 
 /** Options that change what an engine does, set to something that this one cannot do. */

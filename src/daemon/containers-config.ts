@@ -3,16 +3,18 @@ import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { defaultContainersConfig, type ContainersConfig } from '../containers/rooms.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
+import { cgroupDriver } from './cgroup-driver.ts'
 import { parseBytes } from './bytes.ts'
 import type { Config } from './config.ts'
 
 export function containersConfig(config: Config): ContainersConfig {
-  const { initPaths, cgroupParent } = defaultContainersConfig
+  const { initPaths } = defaultContainersConfig
   return {
     ...defaultContainersConfig,
     dataRoot: config['data-root'],
     execRoot: config['exec-root'],
-    cgroupParent: config['cgroup-parent'] || cgroupParent,
+    cgroupParent: config['cgroup-parent'],
+    systemdCgroup: cgroupDriver(config) === 'systemd',
     defaultUlimits: config['default-ulimits'],
     defaultShmBytes: parseBytes(config['default-shm-size']),
     defaultLogDriver: config['log-driver'],

@@ -6,6 +6,7 @@ import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Route } from '../api/route.ts'
 import type { Credentials, DiskUsage } from '../api/system.ts'
+import { openAppArmor } from '../containers/apparmor.ts'
 import type { Containerd } from '../containers/containerd/client.ts'
 import { Containers } from '../containers/containers.ts'
 import { openImages, type ImageUser } from '../containers/images/images.ts'
@@ -94,6 +95,7 @@ async function buildRooms(
     usersOf: users,
     transfers: () => transfersOf(current),
   })
+  const appArmor = openAppArmor(layout.execRoot)
   const containers = new Containers({
     store,
     containerd,
@@ -102,6 +104,7 @@ async function buildRooms(
     networks,
     keeper,
     emit,
+    appArmor,
     config: containersConfig(config),
   })
   await networks.restore(await containers.restoreRunning())
@@ -139,7 +142,7 @@ async function buildRooms(
       await containers.stopAll(current['shutdown-timeout'])
       containers.release()
       await networks.settled()
-      await clearKernel({ firewall, forwarding, layout })
+      await clearKernel({ firewall, forwarding, layout, appArmor })
       volumes.unmountAll()
       await processes.stop()
       store.close()

@@ -5,6 +5,7 @@ import { defaultPoolSources } from '../address/pools.ts'
 import { formatPrefix } from '../address/prefix.ts'
 import type { Component, SystemFacts } from '../api/system-info.ts'
 import { oldestVersion } from '../api/version.ts'
+import { appArmorHere } from '../containers/apparmor.ts'
 import { cgroupLayout } from '../containers/cgroups.ts'
 import type { Containerd } from '../containers/containerd/client.ts'
 import type { EventLog } from '../insight/events.ts'
@@ -12,6 +13,7 @@ import type { FirewalldStatus } from '../firewall/firewalld/zoned.ts'
 import { describeMachine, readOptional, type Machine } from '../insight/machine.ts'
 import { runCommand } from '../kernel/command.ts'
 import type { Store } from '../store/store.ts'
+import { cgroupDriver } from './cgroup-driver.ts'
 import { withoutEffect, type Config } from './config.ts'
 import { isRecord } from './option.ts'
 
@@ -127,7 +129,7 @@ export function currentFacts(
     liveRestore: config['live-restore'],
     labels: config.labels,
     loggingDriver: config['log-driver'],
-    cgroup: { ...layout, driver: 'cgroupfs' },
+    cgroup: { ...layout, driver: cgroupDriver(config) },
     ipv4Forwarding: forwarding,
     firewall: firewallOf(config, counts.firewalld()),
     networkPlugins: counts.plugins(),
@@ -135,6 +137,7 @@ export function currentFacts(
       config['default-address-pools'].length > 0 ? config['default-address-pools'] : defaultPools,
     registry: { insecure: config['insecure-registries'], mirrors: config['registry-mirrors'] },
     securityOptions: [
+      ...(appArmorHere() ? ['name=apparmor'] : []),
       `name=seccomp,profile=${config['seccomp-profile'] || 'builtin'}`,
       ...(layout.version === 2 ? ['name=cgroupns'] : []),
       ...(config['no-new-privileges'] ? ['name=no-new-privileges'] : []),

@@ -319,7 +319,7 @@ const containers = {
   'default-ulimits': ulimits,
   'default-runtime': string('runc', 'OCI runtime of containers'),
   runtimes: object('Further OCI runtimes', { noEffect: false }),
-  'exec-opts': list('Options of the runtime (native.cgroupdriver=cgroupfs)', { flag: 'exec-opt' }),
+  'exec-opts': list('Options of the runtime (native.cgroupdriver=systemd or cgroupfs)', { flag: 'exec-opt' }),
   init: bool(false, 'Run an init in every container'),
   'init-path': string('', 'Path of the init binary'),
   'no-new-privileges': bool(false, 'Set no-new-privileges for new containers'),

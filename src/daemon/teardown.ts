@@ -6,6 +6,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
+import type { AppArmor } from '../containers/apparmor.ts'
 import type { Firewall } from '../firewall/intent.ts'
 import { listLinks } from '../kernel/link.ts'
 import { deleteLinks } from '../kernel/linkremover.ts'
@@ -20,10 +21,12 @@ export interface KernelOwners {
   readonly firewall: Firewall
   readonly forwarding: Forwarding
   readonly layout: Layout
+  readonly appArmor: AppArmor
 }
 
 /** Goes on past what fails, and throws at the end if anything did. */
-export async function clearKernel({ firewall, forwarding, layout }: KernelOwners): Promise<void> {
+export async function clearKernel(owners: KernelOwners): Promise<void> {
+  const { firewall, forwarding, layout, appArmor } = owners
   const failed: unknown[] = []
   const attempt = async (what: string, step: () => Promise<void> | void) => {
     try {
@@ -38,6 +41,7 @@ export async function clearKernel({ firewall, forwarding, layout }: KernelOwners
   await attempt('policy rules', removeRules)
   await attempt('firewall', () => firewall.removeAll())
   await attempt('forwarding', () => forwarding.restoreAll())
+  await attempt('AppArmor profile', () => appArmor.remove())
   if (failed.length > 0) throw new AggregateError(failed, failed.map(messageOf).join('; '))
 }
 
