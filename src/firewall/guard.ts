@@ -34,6 +34,8 @@ export class Guard {
   #timer: NodeJS.Timeout | undefined
   #tookMs = 0
   #tail: Promise<void> = Promise.resolve()
+  /** Resolves when the tables before these have gone. */
+  #gone: Promise<void> = Promise.resolve()
   #complaint = ''
   /** To be called when tables were made or have gone: the kernel tells of that, too. */
   onChange: () => void = () => undefined
@@ -45,15 +47,21 @@ export class Guard {
     this.#hold = hold
   }
 
-  /** A unit's new state; resolves at once, unless it lets something through that is dropped now. */
+  /**
+   * A unit's new state; resolves when it counts. For a network that is at once, and true a moment
+   * later: nobody is on it yet, and what is said of one that has gone harms nobody.
+   */
   set(id: string, unit: Unit | undefined): Promise<void> {
     const before = this.#units.get(id)
     if (unit === undefined) this.#units.delete(id)
     else this.#units.set(id, unit)
     if (JSON.stringify(guarded(before)) === JSON.stringify(guarded(unit))) return Promise.resolve()
-    if (unit?.kind === 'endpoint' && unit.links.length > 0) return this.update()
-    this.#schedule()
-    return Promise.resolve()
+    if (unit?.kind !== 'endpoint') {
+      this.#schedule()
+      return Promise.resolve()
+    }
+    // A link lets something through that the former tables drop, until they have gone.
+    return unit.links.length > 0 ? this.update().then(() => this.#gone) : this.update()
   }
 
   /** @param opens whether users' own rules may let through what later ones would drop */
@@ -75,6 +83,7 @@ export class Guard {
   async clear(): Promise<void> {
     this.#units.clear()
     await this.update()
+    await this.#gone
   }
 
   #schedule(): void {
@@ -93,14 +102,26 @@ export class Guard {
       const old = this.#held
       this.#held = text === '' ? undefined : this.#hold(compile(`${guardTable}-${++this.#count}`))
       this.#text = text
+      this.#tookMs = performance.now() - started
       this.onChange()
-      await old?.release()
+      this.#gone = old === undefined ? Promise.resolve() : this.#release(old)
+    } catch (error) {
+      this.#complain(error)
+    }
+  }
+
+  async #release(held: HeldTables): Promise<void> {
+    try {
+      await held.release()
       this.onChange()
     } catch (error) {
-      const reason = messageOf(error)
-      if (reason !== this.#complaint) log.warn('no guard beside the firewall', { reason })
-      this.#complaint = reason
+      this.#complain(error)
     }
-    this.#tookMs = performance.now() - started
+  }
+
+  #complain(error: unknown): void {
+    const reason = messageOf(error)
+    if (reason !== this.#complaint) log.warn('no guard beside the firewall', { reason })
+    this.#complaint = reason
   }
 }
