@@ -3,9 +3,9 @@
  * both turned into kernel objects; their difference is what is done. The default route and the
  * published ports follow the gateway's endpoint.
  */
-import { log } from '../base/log.ts'
-import { messageOf, Refusal } from '../base/refusal.ts'
+import { Refusal } from '../base/refusal.ts'
 import { applySteps, startSteps, undoSteps } from './apply.ts'
+import { oweEndpoint, owingEndpoint, paid } from './debts.ts'
 import { diffObjects } from './diff.ts'
 import { needsAnnouncement, objectsOf, releaseEndpoint } from './endpoints.ts'
 import { changeHosts, resolvConfOf, updateResolvConf } from './files.ts'
@@ -26,11 +26,12 @@ import {
 import type { Alongside } from './networks.ts'
 import type { SandboxRecord } from './records.ts'
 import {
+  askOperInfo,
   concernsPlugins,
   hasPluginLinks,
   joinPlugin,
-  leavePlugins,
   moveExternal,
+  partPlugins,
   reserveAnyEndpoint,
 } from './remote-endpoints.ts'
 import type { Room } from './room.ts'
@@ -54,6 +55,9 @@ export async function connectSandbox(
   try {
     const { id, spec: container, endpoints } = before
     const reserved = await reserveAnyEndpoint(room, id, container, spec, endpoints, undo)
+    const owed = concernsPlugins(room, reserved)
+    if (!network.spec.internal) await askOperInfo(room, endpoints)
+    if (owed) await oweEndpoint(room, reserved, before.netnsPath, undo)
     const endpoint = await joinPlugin(room, before, reserved, endpoints, undo)
     const parents = parentsOf(room, containerId)
     const draft: Sandbox = { ...before, endpoints: [...before.endpoints, endpoint] }
@@ -80,8 +84,14 @@ export async function connectSandbox(
     })
     changeHosts(after, endpoint, true)
     undo.push(() => changeHosts(after, endpoint, false))
-    await settle(room, entry, before, after, undo, [told.then(throwFirstFailure)], alongside)
+    const changes: Alongside = () => [
+      ...(alongside?.() ?? []),
+      ...(owed ? [paid(endpoint.id)] : []),
+    ]
+    const tasks = [told.then(throwFirstFailure), ...droppedPorts(room, before, after, undo)]
+    await settle(room, entry, before, after, undo, tasks, changes)
     await moveExternal(room, before, after, undo)
+    await askOperInfo(room, after.endpoints)
     await refreshParents(room, parents)
     emitEndpoints(room, 'connect', [endpoint])
     return endpoint
@@ -250,17 +260,19 @@ export async function disconnectSandbox(
     changeHosts(after, endpoint, false)
     const names = setNames(room, network.id, endpoint.id, undefined)
     const resolver = stateResolver(room, before, after)
-    const tasks = [names, ...resolver, ...droppedPorts(room, before, after)]
-    await settle(room, entry, before, after, undo, tasks, alongside)
+    const tasks = [names, ...resolver, ...droppedPorts(room, before, after, undo)]
+    const changes: Alongside = () => [
+      ...(alongside?.() ?? []),
+      ...(concernsPlugins(room, endpoint) ? [owingEndpoint(endpoint, before.netnsPath)] : []),
+    ]
+    await settle(room, entry, before, after, undo, tasks, changes)
   } catch (error) {
     await undo.run()
     throw error
   }
   if (concernsPlugins(room, endpoint) || hasPluginLinks(room, before)) {
-    await moveExternal(room, before, entry.record.sandbox).catch((error: unknown) => {
-      log.error('a plugin does not publish ports', { error: messageOf(error) })
-    })
-    await leavePlugins(room, before.netnsPath, [endpoint])
+    await partPlugins(room, before, entry.record.sandbox, endpoint)
+    if (concernsPlugins(room, endpoint)) await room.store.write([paid(endpoint.id)])
   }
   releaseEndpoint(room, endpoint)
   forgetFlows(publicationsOf(before), [endpoint])
@@ -269,10 +281,20 @@ export async function disconnectSandbox(
 }
 
 /** Host ports that nothing carries any more are let go. */
-function droppedPorts(room: Room, before: Sandbox, after: Sandbox): Promise<unknown>[] {
+function droppedPorts(
+  room: Room,
+  before: Sandbox,
+  after: Sandbox,
+  undo: UndoStack,
+): Promise<unknown>[] {
   const held = publicationsOf(before)
-  if (held.length === 0 || publicationsOf(after).length > 0) return []
+  const old = carrierOf(room, before.endpoints)
+  if (old === undefined || held.length === 0 || publicationsOf(after).length > 0) return []
   room.ports.release(before.id, held)
+  undo.push(async () => {
+    room.ports.restore(before.id, held)
+    await room.keeper.holdPorts(before.id, portHolds(room, old, held))
+  })
   return [room.keeper.releasePorts(before.id)]
 }
 

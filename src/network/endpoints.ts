@@ -19,6 +19,11 @@ import type { Room } from './room.ts'
 import { fixedInterfaceName, validateEndpointSpec } from './validate-endpoint.ts'
 import { dnsNamesOf } from './zones.ts'
 
+/** Addresses that a plugin gave, and the MAC they were asked for with; '' = none. */
+export interface Leased extends Addresses {
+  readonly mac: string
+}
+
 /**
  * Decides an endpoint and reserves its addresses and its place on the network; nothing is kept
  * when it is refused.
@@ -32,7 +37,7 @@ export function reserveEndpoint(
   container: SandboxSpec,
   spec: EndpointSpec,
   siblings: readonly Endpoint[],
-  leased?: Addresses,
+  leased?: Leased,
 ): Endpoint {
   const { network } = room.state.find(spec.network).record
   if (network.spec.configOnly) {
@@ -45,8 +50,9 @@ export function reserveEndpoint(
   const refusal = driver.validateEndpoint(network, spec, facts)
   if (refusal !== undefined) throw refusal
   const interfaceName = chooseInterface(driver.interfacePrefix(network), spec, siblings)
-  const addresses = leased ?? takeAddresses(room, network, spec)
+  const { mac, ...addresses } = leased ?? { ...takeAddresses(room, network, spec), mac: '' }
   const gateways = driver.gatewaysOf(network, addresses)
+  const natural = driver.naturalMac(network, facts)
   const endpoint: Endpoint = {
     id: newId(),
     networkId: network.id,
@@ -56,7 +62,7 @@ export function reserveEndpoint(
     spec,
     interfaceName,
     hostInterface: driver.hasHostEnd ? `veth${randomBytes(4).toString('hex').slice(0, 7)}` : '',
-    macAddress: macOf(spec, addresses.ipv4, driver.naturalMac(network, facts)),
+    macAddress: mac === '' ? macOf(spec, addresses.ipv4, natural) : mac,
     ...addresses,
     gateway4: addresses.ipv4 === '' ? '' : gateways.ipv4,
     gateway6: addresses.ipv6 === '' ? '' : gateways.ipv6,
@@ -128,7 +134,7 @@ export function chooseInterface(
   siblings: readonly Endpoint[],
 ): string {
   if (prefix === '') return ''
-  const taken = new Set(siblings.map(({ interfaceName }) => interfaceName))
+  const taken = new Set(['lo', ...siblings.map(({ interfaceName }) => interfaceName)])
   const fixed = fixedInterfaceName(spec)
   if (fixed !== undefined && fixed !== '') {
     if (taken.has(fixed)) {

@@ -16,7 +16,12 @@ import type { Alongside, Networks } from './networks.ts'
 import { planAll } from './plan.ts'
 import { Plugins } from './plugins/plugins.ts'
 import { PortTable } from './ports.ts'
-import { collections, parseNetworkRecord, parseSandboxRecord } from './records.ts'
+import {
+  collections,
+  parseNetworkRecord,
+  parsePluginDebt,
+  parseSandboxRecord,
+} from './records.ts'
 import { reconcileAll, restoreAll, type StoredState } from './restore.ts'
 import type { NetworkDependencies, Room } from './room.ts'
 import { closeSandbox, openSandbox } from './sandbox-verbs.ts'
@@ -68,6 +73,7 @@ class Engine implements NetworkEngine {
     this.#stored = {
       networks: store.collection(collections.networks, parseNetworkRecord),
       sandboxes: store.collection(collections.sandboxes, parseSandboxRecord),
+      debts: store.collection(collections.debts, parsePluginDebt),
     }
   }
 

@@ -50,6 +50,8 @@ export interface AllocatedPool {
   readonly gateway: string | null
   readonly ipRange?: string
   readonly auxiliary: Readonly<Record<string, string>>
+  /** Absent for pools of the local address space of our own; others may overlap with those. */
+  readonly addressSpace?: string
   /** Name that an IPAM plugin has for it; absent for pools of our own. */
   readonly remoteId?: string
   /** What `network inspect` prints for it (only a wholly automatic pool shows its gateway). */

@@ -2,22 +2,22 @@
  * Create, remove and prune networks. Names and pools are reserved first; then kernel, firewall and
  * store, each undone when a later one fails.
  */
-import { prefixOf, type Prefix } from '../address/prefix.ts'
 import { newId, shortId } from '../base/id.ts'
 import { log } from '../base/log.ts'
 import { messageOf, Refusal } from '../base/refusal.ts'
 import type { BridgeIntent } from '../firewall/intent.ts'
 import type { KernelObject } from '../kernel/object.ts'
+import type { Change } from '../store/store.ts'
 import { applySteps, undoSteps } from './apply.ts'
 import { ensureBridgeFilter } from './bridge-filter.ts'
+import { hasPlugins, OwedNetwork, owing, paid, payNetwork } from './debts.ts'
 import { diffObjects, identityOf, type Step } from './diff.ts'
 import { driverNamed, isRemoteDriver } from './drivers/drivers.ts'
 import type { Driver, HostFacts } from './drivers/driver.ts'
-import { RemoteNetworks } from './drivers/remote.ts'
-import { familyOf } from './ipam/ipam.ts'
-import { hasRemoteIpam, RemoteIpam } from './ipam/remote.ts'
-import { findObjects, resolversOfHost, routedPrefixes, singleFacts } from './host.ts'
-import type { AllocatedPool, IpamPoolSpec, Network, NetworkSpec } from './model.ts'
+import { hasRemoteIpam } from './ipam/remote.ts'
+import { findObjects, singleFacts } from './host.ts'
+import type { Network, NetworkSpec } from './model.ts'
+import { poolsFor } from './network-pools.ts'
 import { inTurn, linksAmong, linksOfOthers } from './parent-links.ts'
 import { collections, type NetworkRecord } from './records.ts'
 import type { Room } from './room.ts'
@@ -31,7 +31,7 @@ export async function createNetwork(room: Room, asked: NetworkSpec): Promise<Net
   const id = newId()
   room.state.reserveName(asked.name, id)
   try {
-    const spec = await withPlugins(room, withTemplate(room, asked))
+    const spec = await withPlugins(room, withTemplate(room, asked), asked.scope)
     const driver = driverNamed(spec.driver)
     const network = await inTurn(room, spec.driver, () => makeNetwork(room, driver, id, spec))
     room.emit(networkEvent('create', network))
@@ -62,11 +62,18 @@ function withTemplate(room: Room, spec: NetworkSpec): NetworkSpec {
 }
 
 /** With the scope that its plugin says; refused when a plugin that it needs is not there. */
-async function withPlugins(room: Room, spec: NetworkSpec): Promise<NetworkSpec> {
-  const isRemote = isRemoteDriver(spec.driver)
-  const scope = isRemote ? await new RemoteNetworks(room.plugins).scopeOf(spec.driver) : spec.scope
-  if (hasRemoteIpam(spec)) await room.plugins.require(spec.ipam.driver, 'IpamDriver')
-  return { ...spec, scope }
+async function withPlugins(room: Room, spec: NetworkSpec, asked: string): Promise<NetworkSpec> {
+  if (!isRemoteDriver(spec.driver)) {
+    if (hasRemoteIpam(spec)) await room.plugins.ipamDriver(spec.ipam.driver)
+    return spec
+  }
+  const { scope } = await room.plugins.networkDriver(spec.driver)
+  if (asked === 'local' && scope === 'global') {
+    const sentence = `cannot downgrade network scope for ${spec.driver} networks`
+    throw new Refusal('forbidden', sentence)
+  }
+  if (hasRemoteIpam(spec)) await room.plugins.ipamDriver(spec.ipam.driver)
+  return { ...spec, scope: asked === '' ? scope : asked }
 }
 
 /** Makes a network whole: pools, kernel objects, firewall, store. Used for predefined ones too. */
@@ -81,87 +88,25 @@ export async function makeNetwork(
     const refusal = driver.validateNetwork(id, spec, host)
     if (refusal !== undefined) throw refusal
   }
-  const created = timestampNow()
-  const needsPools = driver.needsIpam && !spec.configOnly
+  const draft: Network = { id, created: timestampNow(), spec, pools: [] }
   const undo = new UndoStack()
+  const owed = hasPlugins(spec) ? new OwedNetwork(room, draft) : undefined
   try {
-    const gateways = driver.gatewayFamilies(spec)
-    const pools = !needsPools
-      ? []
-      : isRemoteDriver(spec.driver) || hasRemoteIpam(spec)
-        ? await poolsWithPlugins(room, driver, id, spec, undo)
-        : allocatePools(room, driver, id, spec, gateways)
+    undo.push(() => owed?.pay())
+    const pools = spec.configOnly ? [] : await poolsFor(room, driver, draft)
     undo.push(() => room.ipam.release(id))
-    const network: Network = { id, created, spec, pools }
+    const network: Network = { ...draft, pools }
+    await owed?.note(network)
     const refusal = driver.validatePools(network, host)
     if (refusal !== undefined) throw refusal
     await ensureBridgeFilter(room, network)
-    if (isRemoteDriver(spec.driver)) {
-      const remote = new RemoteNetworks(room.plugins)
-      await remote.createNetwork(network)
-      undo.push(() => remote.deleteNetwork(network))
-    }
-    await program(room, driver, network, host)
+    if (isRemoteDriver(spec.driver)) await owed?.create()
+    await program(room, driver, network, host, owed === undefined ? [] : [paid(id)])
     return network
   } catch (error) {
     await undo.run()
     throw error
   }
-}
-
-/** Pools of a network whose links or addresses are a plugin's business. */
-async function poolsWithPlugins(
-  room: Room,
-  driver: Driver,
-  id: string,
-  spec: NetworkSpec,
-  undo: UndoStack,
-): Promise<readonly AllocatedPool[]> {
-  if (spec.ipam.driver === 'null' && isRemoteDriver(spec.driver)) return []
-  const gateways = driver.namedGatewaysOnly ? new Set<4 | 6>() : driver.gatewayFamilies(spec)
-  const skipped = isRemoteDriver(spec.driver)
-    ? await new RemoteNetworks(room.plugins).skippedGateways(spec.driver, spec.options)
-    : new Set<4 | 6>()
-  const reserved = new Set([...gateways].filter((family) => !skipped.has(family)))
-  if (!hasRemoteIpam(spec)) return allocatePools(room, driver, id, spec, reserved)
-  const ipam = new RemoteIpam(room.plugins)
-  const pools = await ipam.requestPools(spec, reserved)
-  undo.push(() => ipam.releasePools(spec.ipam.driver, pools))
-  return pools
-}
-
-function allocatePools(
-  room: Room,
-  driver: Driver,
-  id: string,
-  spec: NetworkSpec,
-  gatewayFamilies: ReadonlySet<4 | 6>,
-): readonly AllocatedPool[] {
-  const families: (4 | 6)[] = []
-  if (spec.enableIpv4) families.push(4)
-  if (spec.enableIpv6) families.push(6)
-  const busy: Prefix[] = []
-  const automatic = families.filter(
-    (family) => !spec.ipam.pools.some((pool) => familyOf(pool) === family && isNamed(pool, family)),
-  )
-  for (const family of automatic) {
-    busy.push(...routedPrefixes(family, (destination) => room.ipam.isSubnet(destination)))
-  }
-  if (automatic.length > 0) {
-    for (const address of resolversOfHost(room.config.hostResolvConf)) {
-      busy.push(prefixOf(address, address.family === 4 ? 32 : 128))
-    }
-  }
-  const { pools } = spec.ipam
-  const { namedGatewaysOnly } = driver
-  const gateways = { gatewayFamilies, namedGatewaysOnly }
-  const wanted = { networkId: id, networkName: spec.name, pools, families, busy }
-  return room.ipam.allocate({ ...wanted, ...gateways })
-}
-
-/** Unlike `0.0.0.0/24`, which leaves the choice to the pools. */
-function isNamed({ subnet }: IpamPoolSpec, family: 4 | 6): boolean {
-  return !subnet.startsWith(family === 4 ? '0.0.0.0/' : '::/')
 }
 
 /** Kernel, firewall, store; what was done is undone when a later part fails. */
@@ -170,6 +115,7 @@ async function program(
   driver: Driver,
   network: Network,
   host: HostFacts,
+  alongside: readonly Change[],
 ): Promise<void> {
   const desired = driver.networkObjects(network, host)
   const links = linksAmong(desired)
@@ -185,7 +131,7 @@ async function program(
   try {
     await applySteps(steps)
     try {
-      await sealProgram(room, network, intent, record)
+      await sealProgram(room, network, intent, record, alongside)
     } catch (error) {
       await undoSteps(steps)
       throw error
@@ -202,12 +148,13 @@ async function sealProgram(
   network: Network,
   intent: BridgeIntent | undefined,
   record: NetworkRecord,
+  alongside: readonly Change[],
 ): Promise<void> {
   try {
     if (isRouted(network) && room.config.ipForward) await room.forwarding.switchOn(6)
     if (intent !== undefined) await room.firewall.setBridge(intent)
     const change = { collection: collections.networks, id: network.id, document: record }
-    await room.store.write([change])
+    await room.store.write([change, ...alongside])
   } catch (error) {
     if (intent !== undefined) {
       await room.firewall.removeBridge(network.id).catch((failure: unknown) => {
@@ -264,7 +211,10 @@ function refuseInUse(room: Room, network: Network): void {
   throw new Refusal('forbidden', `${failed}: ${sentence}`)
 }
 
-/** Store last: after a crash on the way the next start makes the network whole again. */
+/**
+ * Store last: after a crash on the way the next start makes the network whole again. What plugins
+ * are told then is a debt from that moment on.
+ */
 async function takeDown(room: Room, record: NetworkRecord): Promise<void> {
   const { network } = record
   const { id, spec } = network
@@ -272,11 +222,11 @@ async function takeDown(room: Room, record: NetworkRecord): Promise<void> {
   if (!spec.configOnly) {
     if (driver.bridgeIntent(network) !== undefined) await room.firewall.removeBridge(id)
     await removeObjects(room, driver, record)
-    if (isRemoteDriver(spec.driver)) await new RemoteNetworks(room.plugins).deleteNetwork(network)
   }
-  await room.store.write([{ collection: collections.networks, id, document: null }])
-  if (!hasRemoteIpam(spec)) return
-  await new RemoteIpam(room.plugins).releasePools(spec.ipam.driver, network.pools)
+  const change = { collection: collections.networks, id, document: null }
+  if (!hasPlugins(spec)) return room.store.write([change])
+  await room.store.write([change, owing(network, true)])
+  await payNetwork(room, { kind: 'network', network, asked: true })
 }
 
 async function removeObjects(room: Room, driver: Driver, record: NetworkRecord): Promise<void> {

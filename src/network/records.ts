@@ -1,10 +1,11 @@
 /** The documents that this room keeps in the store, and how they are read back. */
-import type { Network, Sandbox } from './model.ts'
+import type { Endpoint, Network, Sandbox } from './model.ts'
 
 export const collections = {
   networks: 'networks',
   sandboxes: 'sandboxes',
   settings: 'network-settings',
+  debts: 'plugin-debts',
 } as const
 
 export interface NetworkRecord {
@@ -23,6 +24,22 @@ export interface SettingRecord {
   /** What the kernel had before we changed it. */
   readonly before: string
 }
+
+/** A network that plugins must give up; `asked`: its driver, too, and not only that of addresses. */
+export interface NetworkDebt {
+  readonly kind: 'network'
+  readonly network: Network
+  readonly asked: boolean
+}
+
+/** An endpoint that plugins must give up. */
+export interface EndpointDebt {
+  readonly kind: 'endpoint'
+  readonly endpoint: Endpoint
+  readonly netnsPath: string
+}
+
+export type PluginDebt = NetworkDebt | EndpointDebt
 
 function fieldsOf(document: unknown): ReadonlyMap<string, unknown> {
   if (typeof document !== 'object' || document === null) {
@@ -57,4 +74,12 @@ export function parseSettingRecord(document: unknown): SettingRecord {
   const before = fieldsOf(document).get('before')
   if (typeof before !== 'string') throw new TypeError('a stored setting has no text')
   return { before }
+}
+
+export function parsePluginDebt(document: unknown): PluginDebt {
+  const kind = fieldsOf(document).get('kind')
+  const keys = kind === 'network' ? ['network', 'asked'] : ['endpoint', 'netnsPath']
+  requireFields(document, 'debt to a plugin', keys)
+  // Checked above as far as it tells our documents from others.
+  return document as PluginDebt
 }

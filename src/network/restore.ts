@@ -16,6 +16,7 @@ import { deletePolicyRule, listPolicyRules } from '../kernel/policy-rule.ts'
 import type { Change, Collection } from '../store/store.ts'
 import { startSteps } from './apply.ts'
 import { ensureBridgeFilter } from './bridge-filter.ts'
+import { payDebts } from './debts.ts'
 import { diffObjects, identityOf, linkIdentity, type Step } from './diff.ts'
 import { aliasPrefix } from './drivers/bridge.ts'
 import { driverNamed } from './drivers/drivers.ts'
@@ -27,15 +28,21 @@ import { isRouted } from './network-verbs.ts'
 import { hasRemoteIpam, RemoteIpam } from './ipam/remote.ts'
 import { ensurePredefined } from './predefined.ts'
 import { carrierOf, portHolds, publicationsOf } from './publish.ts'
-import { collections, type NetworkRecord, type SandboxRecord } from './records.ts'
+import {
+  collections,
+  type NetworkRecord,
+  type PluginDebt,
+  type SandboxRecord,
+} from './records.ts'
 import type { Room } from './room.ts'
-import { leavePlugins } from './remote-endpoints.ts'
+import { askOperInfo, leavePlugins } from './remote-endpoints.ts'
 import { isPredefined } from './validate.ts'
 import { needsResolver, recordOf, setResolver, stateZone } from './zones.ts'
 
 export interface StoredState {
   readonly networks: Collection<NetworkRecord>
   readonly sandboxes: Collection<SandboxRecord>
+  readonly debts: Collection<PluginDebt>
 }
 
 /** Brings stored networks, and the sandboxes of running containers, back to life. */
@@ -48,7 +55,7 @@ export async function restoreAll(
   await room.firewall.start()
   await restoreNetworks(room, stored.networks.all())
   const gone = await restoreSandboxes(room, stored.sandboxes.all(), running)
-  await resumePlugins(room, gone)
+  await resumePlugins(room, gone, stored.debts.all())
   await repair(room)
   await sweep(room)
   await Promise.all([stateKeeper(room), stateRules(room)])
@@ -108,14 +115,20 @@ async function restoreSandboxes(
   return gone
 }
 
-/** Plugins hear of containers that ended meanwhile, and of what is still in use. */
-async function resumePlugins(room: Room, gone: readonly Sandbox[]): Promise<void> {
+/** Plugins hear of what ended meanwhile, and of what is still in use. */
+async function resumePlugins(
+  room: Room,
+  gone: readonly Sandbox[],
+  debts: readonly PluginDebt[],
+): Promise<void> {
   const leaving = gone.map(({ netnsPath, endpoints }) => leavePlugins(room, netnsPath, endpoints))
-  await logFailures('cannot tell plugins what has gone', leaving)
+  await logFailures('cannot tell plugins what has gone', [...leaving, payDebts(room, debts)])
   const ipam = new RemoteIpam(room.plugins)
   const known = room.state.list().filter(({ spec }) => hasRemoteIpam(spec))
   const replays = known.map((network) => ipam.replay(network, room.state.endpointsOf(network.id)))
   await logFailures('cannot tell IPAM plugins what is in use', replays)
+  const live = [...room.state.sandboxes.values()].map(({ record }) => record.sandbox)
+  await Promise.all(live.map(({ endpoints }) => askOperInfo(room, endpoints)))
 }
 
 /** Sandboxes that are complete and whose namespace exists: only those can be repaired. */

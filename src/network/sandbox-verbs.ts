@@ -36,6 +36,7 @@ import type { Alongside } from './networks.ts'
 import { collections, type SandboxRecord } from './records.ts'
 import type { Room } from './room.ts'
 import {
+  askOperInfo,
   concernsPlugins,
   hasPluginLinks,
   joinPlugins,
@@ -86,6 +87,7 @@ async function open(room: Room, spec: SandboxSpec, undo: UndoStack): Promise<San
     saveSandbox(room, record),
   ])
   await moveExternal(room, undefined, sandbox, undo)
+  await askOperInfo(room, endpoints)
   room.state.sandboxes.set(spec.containerId, { record, ready: true })
   forgetFlows(publicationsOf(sandbox), endpoints)
   await refreshParents(room, parents)

@@ -3,10 +3,10 @@ import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 
 export class UndoStack {
-  #steps: (() => void | Promise<void>)[] = []
+  #steps: (() => unknown)[] = []
 
-  /** Remembers how to take back what was just done. */
-  push(step: () => void | Promise<void>): void {
+  /** Remembers how to take back what was just done; a promise is waited for. */
+  push(step: () => unknown): void {
     this.#steps.push(step)
   }
 

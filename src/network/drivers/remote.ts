@@ -3,22 +3,26 @@
  * makes the links; this engine moves them into containers and gives them their addresses there.
  * Ports are the plugin's business: it is told which are published.
  */
-import { parseAddress } from '../../address/ip.ts'
-import { parseMac } from '../../address/mac.ts'
-import { parseContainerPort } from '../../address/ports.ts'
-import { parsePrefix } from '../../address/prefix.ts'
 import { log } from '../../base/log.ts'
-import { messageOf, Refusal } from '../../base/refusal.ts'
+import { messageOf, Refusal, wrap } from '../../base/refusal.ts'
 import type { KernelObject } from '../../kernel/object.ts'
-import type { AllocatedPool, Endpoint, Network, SandboxSpec, StaticRoute } from '../model.ts'
-import { PluginSilent, type Answer, type Patience } from '../plugins/client.ts'
-import { fieldsOf, textOf } from '../plugins/discovery.ts'
+import type { Endpoint, Network } from '../model.ts'
+import type { Answer } from '../plugins/answer.ts'
+import { brief, hasty, isMissingMethod, PluginSilent, type Patience } from '../plugins/client.ts'
 import type { Plugins } from '../plugins/plugins.ts'
 import type { Driver } from './driver.ts'
 import { insideObjects } from './inside.ts'
 import { gatewaysOf } from './parent.ts'
-
-const label = 'com.docker.network'
+import {
+  dataOf,
+  endpointOptions,
+  idsOf,
+  networkOptions,
+  parseInterface,
+  parseJoined,
+  type Joined,
+  type RemoteInterface,
+} from './remote-wire.ts'
 
 /** The driver of a plugin, as far as it touches nothing. */
 export function remoteDriver(name: string): Driver {
@@ -58,22 +62,6 @@ function routeObjects({ remote, interfaceName }: Endpoint, netns: string): Kerne
   })
 }
 
-/** What a plugin says of a new endpoint's interface; '' where it leaves that to us. */
-export interface RemoteInterface {
-  readonly ipv4: string
-  readonly ipv6: string
-  readonly macAddress: string
-}
-
-export interface Joined {
-  /** The link in the daemon's namespace; '' = the endpoint has none. */
-  readonly sourceName: string
-  readonly prefix: string
-  readonly gateway4: string
-  readonly gateway6: string
-  readonly routes: readonly StaticRoute[]
-}
-
 /** Docker's calls of one network driver plugin. */
 export class RemoteNetworks {
   readonly #plugins: Plugins
@@ -82,129 +70,133 @@ export class RemoteNetworks {
     this.#plugins = plugins
   }
 
-  /** The scope of the plugin's networks; refuses when there is no such plugin. */
-  async scopeOf(driver: string): Promise<string> {
-    const scope = textOf((await this.#call(driver, 'GetCapabilities')).get('Scope'))
-    if (scope === 'local' || scope === 'global') return scope
-    const sentence = `invalid capability: expecting 'local' or 'global', got ${scope}`
-    throw new Refusal('internal', sentence)
-  }
-
-  /** Whether the plugin has gateways of its own, so that none is to be reserved. */
-  async skippedGateways(driver: string, options: object): Promise<ReadonlySet<4 | 6>> {
-    const capabilities = await this.#call(driver, 'GetCapabilities')
+  /** Families of which the plugin wants no gateway address to be reserved. */
+  async skippedGateways({ driver, ...spec }: Network['spec']): Promise<ReadonlySet<4 | 6>> {
+    const { gwAllocChecker } = await this.#plugins.networkDriver(driver)
     const skipped = new Set<4 | 6>()
-    if (capabilities.get('GwAllocChecker') !== true) return skipped
-    const Options = { [`${label}.generic`]: options }
+    if (!gwAllocChecker) return skipped
+    const Options = networkOptions({ driver, ...spec })
     const answer = await this.#call(driver, 'GwAllocCheck', { Options })
-    if (answer.get('SkipIPv4') === true) skipped.add(4)
-    if (answer.get('SkipIPv6') === true) skipped.add(6)
+    if (answer.flag('SkipIPv4')) skipped.add(4)
+    if (answer.flag('SkipIPv6')) skipped.add(6)
     return skipped
   }
 
   async createNetwork(network: Network): Promise<void> {
-    const { id, spec, pools } = network
-    const Options = {
-      [`${label}.enable_ipv4`]: spec.enableIpv4,
-      [`${label}.enable_ipv6`]: spec.enableIpv6,
-      ...(spec.internal ? { [`${label}.internal`]: true } : {}),
-      [`${label}.generic`]: spec.options,
+    const body = {
+      NetworkID: network.id,
+      Options: networkOptions(network.spec),
+      IPv4Data: dataOf(network, 4),
+      IPv6Data: dataOf(network, 6),
     }
-    const body = { NetworkID: id, Options, IPv4Data: dataOf(pools, 4), IPv6Data: dataOf(pools, 6) }
-    await this.#orUndo(
-      () => this.#call(spec.driver, 'CreateNetwork', body),
-      () => this.deleteNetwork(network),
-    )
+    await this.#call(network.spec.driver, 'CreateNetwork', body)
   }
 
-  /** Never fails: a plugin that is gone must not keep its networks from being removed. */
-  async deleteNetwork({ id, spec }: Network): Promise<void> {
-    await this.#tellOnly(spec.driver, 'DeleteNetwork', { NetworkID: id })
+  /**
+   * Never fails: a plugin that is gone must not keep its networks from being removed.
+   *
+   * @returns whether the plugin has heard of it
+   */
+  deleteNetwork({ id, spec }: Network): Promise<boolean> {
+    return this.#tellOnly(spec.driver, 'DeleteNetwork', { NetworkID: id })
   }
 
+  /**
+   * @param endpoint with the MAC that it shall have, '' = the plugin's choice
+   * @param ports what is said of ports already now
+   */
   async createEndpoint(
-    driver: string,
+    { spec: { driver, name } }: Network,
     endpoint: Endpoint,
-    container: SandboxSpec,
+    containerName: string,
+    ports: object,
   ): Promise<RemoteInterface> {
-    const { ipv4, ipv6, spec } = endpoint
-    const mac = spec.macAddress ?? ''
-    const Interface = { Address: ipv4, AddressIPv6: ipv6, MacAddress: mac }
-    const Options = { ...spec.driverOpts, ...portOptions(container) }
-    const answer = await this.#orUndo(
-      () => this.#call(driver, 'CreateEndpoint', { ...idsOf(endpoint), Interface, Options }),
-      () => this.deleteEndpoint(driver, endpoint),
-    )
-    const given = fieldsOf(answer.get('Interface'))
+    const { ipv4, ipv6, macAddress, spec } = endpoint
+    const ours = { ipv4, ipv6, macAddress }
+    const Interface = { Address: ipv4, AddressIPv6: ipv6, MacAddress: macAddress }
+    const Options = { ...endpointOptions(spec), ...ports }
+    const body = { ...idsOf(endpoint), Interface, Options }
     try {
-      return {
-        ipv4: chosen('IP address', ipv4, prefixOf(given.get('Address'))),
-        ipv6: chosen('IP address', ipv6, prefixOf(given.get('AddressIPv6'))),
-        macAddress: chosen('MAC address', mac, macOf(given.get('MacAddress'))),
-      }
+      const answer = await this.#orUndo(
+        () => this.#call(driver, 'CreateEndpoint', body),
+        () => this.deleteEndpoint(driver, endpoint),
+      )
+      return await this.#orRollBack(driver, 'DeleteEndpoint', endpoint, () =>
+        parseInterface(answer, ours),
+      )
     } catch (error) {
-      await this.deleteEndpoint(driver, endpoint)
-      throw error
+      throw wrap(`failed to create endpoint ${containerName} on network ${name}: `, error)
     }
   }
 
-  async deleteEndpoint(driver: string, endpoint: Endpoint): Promise<void> {
-    await this.#tellOnly(driver, 'DeleteEndpoint', idsOf(endpoint))
+  deleteEndpoint(driver: string, endpoint: Endpoint): Promise<boolean> {
+    return this.#tellOnly(driver, 'DeleteEndpoint', idsOf(endpoint))
   }
 
   async join(
     driver: string,
     endpoint: Endpoint,
     netnsPath: string,
-    container: SandboxSpec,
+    ports: object,
   ): Promise<Joined> {
-    const body = { ...idsOf(endpoint), SandboxKey: netnsPath, Options: portOptions(container) }
+    const body = { ...idsOf(endpoint), SandboxKey: netnsPath, Options: ports }
     const answer = await this.#orUndo(
       () => this.#call(driver, 'Join', body),
       () => this.leave(driver, endpoint),
     )
-    try {
-      return parseJoined(answer)
-    } catch (error) {
-      await this.leave(driver, endpoint)
-      throw error
-    }
+    return this.#orRollBack(driver, 'Leave', endpoint, () => parseJoined(answer))
   }
 
-  async leave(driver: string, endpoint: Endpoint): Promise<void> {
-    await this.#tellOnly(driver, 'Leave', idsOf(endpoint))
+  leave(driver: string, endpoint: Endpoint): Promise<boolean> {
+    return this.#tellOnly(driver, 'Leave', idsOf(endpoint))
   }
 
-  /** The endpoint becomes (or no longer is) the way out of its container. */
-  async programExternal(driver: string, endpoint: Endpoint, container: SandboxSpec): Promise<void> {
-    const body = { ...idsOf(endpoint), Options: portOptions(container) }
+  /** The endpoint becomes the way out of its container. */
+  async programExternal(driver: string, endpoint: Endpoint, options: object): Promise<void> {
+    const body = { ...idsOf(endpoint), Options: options }
     try {
       await this.#call(driver, 'ProgramExternalConnectivity', body)
     } catch (error) {
       // Plugins need not have this method.
-      if (!(error instanceof Refusal && error.kind === 'notFound')) throw error
+      if (!isMissingMethod(error)) throw error
     }
   }
 
-  async revokeExternal(driver: string, endpoint: Endpoint): Promise<void> {
-    await this.#tellOnly(driver, 'RevokeExternalConnectivity', idsOf(endpoint), true)
+  revokeExternal(driver: string, endpoint: Endpoint): Promise<boolean> {
+    return this.#tellOnly(driver, 'RevokeExternalConnectivity', idsOf(endpoint))
+  }
+
+  /**
+   * Docker asks for this whenever a container changes. Nothing of the answer is shown anywhere, by
+   * Docker neither: a plugin may want to be asked.
+   */
+  async askOperInfo(driver: string, endpoint: Endpoint): Promise<void> {
+    await this.#tellOnly(driver, 'EndpointOperInfo', idsOf(endpoint), brief, 'debug')
   }
 
   #call(driver: string, method: string, body?: unknown, how?: Patience): Promise<Answer> {
     return this.#plugins.call(driver, 'NetworkDriver', method, body, how)
   }
 
-  async #tellOnly(driver: string, method: string, body: unknown, optional = false): Promise<void> {
+  async #tellOnly(
+    driver: string,
+    method: string,
+    body: unknown,
+    how = hasty,
+    level: 'warn' | 'debug' = 'warn',
+  ): Promise<boolean> {
     try {
-      await this.#call(driver, method, body, 'hasty')
+      await this.#call(driver, method, body, how)
+      return true
     } catch (error) {
-      if (optional && error instanceof Refusal && error.kind === 'notFound') return
-      log.warn('a plugin cannot be told', { plugin: driver, method, error: messageOf(error) })
+      if (isMissingMethod(error)) return true
+      log[level]('a plugin cannot be told', { plugin: driver, method, error: messageOf(error) })
+      return error instanceof Refusal && error.kind !== 'notFound'
     }
   }
 
   /** A plugin that did not answer may have done it all the same. */
-  async #orUndo(call: () => Promise<Answer>, undo: () => Promise<void>): Promise<Answer> {
+  async #orUndo(call: () => Promise<Answer>, undo: () => Promise<unknown>): Promise<Answer> {
     try {
       return await call()
     } catch (error) {
@@ -212,93 +204,24 @@ export class RemoteNetworks {
       throw error
     }
   }
-}
 
-const idsOf = ({ id, networkId }: Endpoint) => ({ NetworkID: networkId, EndpointID: id })
-
-function dataOf(pools: readonly AllocatedPool[], family: 4 | 6) {
-  return pools
-    .filter((pool) => pool.family === family)
-    .map(({ subnet, gateway, auxiliary }) => {
-      const length = subnet.split('/')[1] ?? ''
-      const AuxAddresses = Object.fromEntries(
-        Object.entries(auxiliary).map(([name, address]) => [name, `${address}/${length}`]),
-      )
-      const Gateway = gateway === null ? '' : `${gateway}/${length}`
-      return { AddressSpace: 'LocalDefault', Pool: subnet, Gateway, AuxAddresses }
-    })
-}
-
-const protocolNumbers: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132 }
-
-/** Exposed and published ports, as Docker writes them. */
-function portOptions({ exposed, publications }: SandboxSpec) {
-  return {
-    [`${label}.endpoint.exposedports`]: exposed.flatMap((text) => {
-      const parsed = parseContainerPort(text)
-      if (parsed === undefined) return []
-      const { protocol, range } = parsed
-      const count = range.last - range.first + 1
-      const Proto = protocolNumbers[protocol]
-      return Array.from({ length: count }, (_, step) => ({ Proto, Port: range.first + step }))
-    }),
-    [`${label}.portmap`]: publications.map((one) => ({
-      Proto: protocolNumbers[one.protocol],
-      IP: '',
-      Port: one.containerPort,
-      HostIP: one.hostIp,
-      HostPort: one.hostPortFirst,
-      HostPortEnd: one.hostPortLast,
-    })),
+  /** Takes back what an answer that cannot be used says to have been done. */
+  async #orRollBack<T>(
+    driver: string,
+    method: string,
+    endpoint: Endpoint,
+    parse: () => T,
+  ): Promise<T> {
+    try {
+      return parse()
+    } catch (error) {
+      const said = messageOf(error)
+      try {
+        await this.#call(driver, method, idsOf(endpoint), hasty)
+      } catch (failure) {
+        throw new Refusal('internal', `${messageOf(failure)}; failed to roll back: ${said}`)
+      }
+      throw new Refusal('internal', `${said}; rolled back`)
+    }
   }
-}
-
-/** A plugin may choose what is not chosen yet. */
-function chosen(what: string, ours: string, theirs: string): string {
-  if (ours !== '' && theirs !== '' && ours !== theirs) {
-    const sentence = `driver modified interface ${what}: endpoint has ${ours} already`
-    throw new Refusal('internal', `${sentence}, the plugin says ${theirs}`)
-  }
-  return theirs === '' ? ours : theirs
-}
-
-function prefixOf(value: unknown): string {
-  const text = textOf(value)
-  if (text === '' || parsePrefix(text) !== undefined) return text
-  throw new Refusal('internal', `invalid CIDR address: ${text}`)
-}
-
-function macOf(value: unknown): string {
-  const text = textOf(value)
-  const parsed = text === '' ? '' : parseMac(text)
-  if (parsed === undefined) throw new Refusal('internal', `address ${text}: invalid MAC address`)
-  return parsed
-}
-
-function parseJoined(answer: Answer): Joined {
-  const names = fieldsOf(answer.get('InterfaceName'))
-  const address = (key: string) => {
-    const text = textOf(answer.get(key))
-    if (text === '' || parseAddress(text) !== undefined) return text
-    throw new Refusal('internal', `unable to parse ${key} "${text}"`)
-  }
-  const routes = answer.get('StaticRoutes')
-  return {
-    sourceName: textOf(names.get('SrcName')),
-    prefix: textOf(names.get('DstPrefix')),
-    gateway4: address('Gateway'),
-    gateway6: address('GatewayIPv6'),
-    routes: Array.isArray(routes) ? routes.map(parseRoute) : [],
-  }
-}
-
-function parseRoute(value: unknown): StaticRoute {
-  const fields = fieldsOf(value)
-  const destination = prefixOf(fields.get('Destination'))
-  const gateway = textOf(fields.get('NextHop'))
-  if (destination === '') throw new Refusal('internal', 'a static route has no destination')
-  if (gateway !== '' && parseAddress(gateway) === undefined) {
-    throw new Refusal('internal', `failed to parse nexthop IP ${gateway}`)
-  }
-  return { destination, gateway }
 }

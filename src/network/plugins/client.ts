@@ -1,32 +1,57 @@
 /**
  * One call to a plugin: POST of a JSON document to /SERVICE.METHOD, answered by another.
  *
- * Bounds: 30 s and 1 MiB per answer. A plugin that cannot be reached is tried again for some
- * seconds, because it may just restart; one that answered, however badly, is not.
+ * Bounds: 30 s (less for what is taken down) and 1 MiB per answer. A plugin that cannot be reached
+ * is tried again for 15 s, as long as Docker does, because it may just restart; one that was
+ * reached, however badly it answers, is not asked twice.
  */
 import { readFileSync } from 'node:fs'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest, type RequestOptions } from 'node:https'
 import { setTimeout as pause } from 'node:timers/promises'
 import { messageOf, Refusal } from '../../base/refusal.ts'
+import { parseAnswer, type Answer } from './answer.ts'
 import { fieldsOf, textOf, type PluginAddress } from './discovery.ts'
 
 const accept = 'application/vnd.docker.plugins.v1.2+json'
-const answerTimeoutMs = 30_000
 const answerBytesMax = 1 << 20
-/**
- * Pauses between tries while nobody listens: for what is made, for what is taken down, and for
- * what is taken down while others have just waited in vain.
- */
-const patience = { patient: [100, 400, 1000, 2000], hasty: [100, 400], none: [] } as const
-export type Patience = keyof typeof patience
+
+/** How long a plugin is waited for. */
+export interface Patience {
+  /** Pauses between tries while nobody listens. */
+  readonly pausesMs: readonly number[]
+  readonly answerMs: number
+}
+
+/** For what is made. */
+export const patient: Patience = {
+  pausesMs: [100, 400, 500, 1000, 2000, 4000, 7000],
+  answerMs: 30_000,
+}
+/** For what is taken down. */
+export const hasty: Patience = { pausesMs: [100, 400], answerMs: 10_000 }
+/** For what is taken down while others have just waited in vain, and for mere information. */
+export const brief: Patience = { pausesMs: [], answerMs: 2_000 }
 
 /** The plugin has not answered: nobody knows what it has done. */
 export class PluginSilent extends Error {
   override readonly name = 'PluginSilent'
 }
 
-export type Answer = ReadonlyMap<string, unknown>
+/** The plugin answered with another status than 200. */
+export class PluginStatus extends Refusal {
+  readonly status: number
+
+  constructor(status: number, message: string) {
+    super('internal', message)
+    this.status = status
+  }
+}
+
+/** Whether the plugin does not have the method: some need not be there. */
+export function isMissingMethod(error: unknown): boolean {
+  return error instanceof PluginStatus && error.status === 404
+}
 
 /**
  * Calls `method`, for example `NetworkDriver.Join`.
@@ -37,86 +62,99 @@ export async function callPlugin(
   plugin: PluginAddress,
   method: string,
   body: unknown,
-  how: Patience = 'patient',
+  how: Patience,
 ): Promise<Answer> {
-  const text = await send(plugin, method, body === undefined ? '' : JSON.stringify(body), how)
-  let document: unknown
-  try {
-    document = text.trim() === '' ? {} : JSON.parse(text)
-  } catch (error) {
-    throw new Refusal('internal', `${method}: the plugin's answer is no JSON`, { cause: error })
-  }
-  const fields = fieldsOf(document)
-  // Network drivers say Err, IPAM drivers Error.
-  const wrong = textOf(fields.get('Err')) || textOf(fields.get('Error'))
-  if (wrong !== '') throw new Refusal('internal', `remote: ${wrong}`)
-  return fields
+  const text = body === undefined ? '' : JSON.stringify(body)
+  return parseAnswer(method, await send(plugin, method, text, how))
 }
 
 async function send(
   plugin: PluginAddress,
   method: string,
   body: string,
-  how: Patience,
+  { pausesMs, answerMs }: Patience,
 ): Promise<string> {
-  for (const pauseMs of [...patience[how], undefined]) {
+  for (let tries = 0; ; tries++) {
     try {
-      return await sendOnce(plugin, method, body)
+      return await sendOnce(plugin, method, body, answerMs)
     } catch (error) {
       if (!isUnreachable(error)) throw error
-      if (pauseMs === undefined) {
-        const sentence = `${method}: cannot reach the plugin at ${plugin.address}`
-        throw new PluginSilent(`${sentence}: ${messageOf(error)}`)
-      }
+      const pauseMs = pausesMs[tries]
+      if (pauseMs === undefined) throw silent(plugin, method, dialError(plugin, error))
       await pause(pauseMs)
     }
   }
-  throw new PluginSilent(`${method}: no answer`)
 }
+
+const codeOf = (error: unknown): unknown =>
+  error instanceof Error && 'code' in error ? error.code : ''
 
 /** Nothing has been sent yet. */
 function isUnreachable(error: unknown): boolean {
-  const code = error instanceof Error && 'code' in error ? error.code : ''
-  return code === 'ECONNREFUSED' || code === 'ENOENT'
+  return ['ECONNREFUSED', 'ENOENT', 'EHOSTUNREACH', 'ENETUNREACH'].includes(String(codeOf(error)))
 }
 
-function sendOnce(plugin: PluginAddress, method: string, body: string): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>()
-  const silent = (why: string) => new PluginSilent(`${method}: the plugin ${why}`)
+/** In the words of Go's client, which is what users look for. */
+function silent(plugin: PluginAddress, method: string, why: string): PluginSilent {
   const { secure, options } = targetOf(plugin)
-  const signal = AbortSignal.timeout(answerTimeoutMs)
+  const isLocal = options.socketPath !== undefined && options.socketPath !== null
+  const host = isLocal ? 'plugin.moby.localhost' : `${options.host}:${options.port}`
+  return new PluginSilent(`Post "http${secure ? 's' : ''}://${host}/${method}": ${why}`)
+}
+
+const systemWords: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ENOENT: 'no such file or directory',
+  EHOSTUNREACH: 'no route to host',
+  ENETUNREACH: 'network is unreachable',
+}
+
+function dialError({ address }: PluginAddress, error: unknown): string {
+  const [protocol = '', where = ''] = address.split('://')
+  const network = protocol === 'unix' ? 'unix' : 'tcp'
+  const why = systemWords[String(codeOf(error))] ?? messageOf(error)
+  return `dial ${network} ${where}: connect: ${why}`
+}
+
+function sendOnce(
+  plugin: PluginAddress,
+  method: string,
+  body: string,
+  answerMs: number,
+): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>()
+  const { secure, options } = targetOf(plugin)
+  const signal = AbortSignal.timeout(answerMs)
   const length = Buffer.byteLength(body)
   const headers = { Accept: accept, 'Content-Type': accept, 'Content-Length': length }
   const all = { ...options, method: 'POST', path: `/${method}`, headers, agent: false, signal }
-  const outgoing = (secure ? httpsRequest : httpRequest)(all, (answer) => {
-    read(answer).then(
-      (text) => {
-        if (answer.statusCode === 200) resolve(text)
-        else reject(refusalOf(method, answer.statusCode ?? 0, text))
-      },
-      (error: unknown) => reject(silent(`broke off: ${messageOf(error)}`)),
-    )
-  })
-  outgoing.on('error', (error) => {
+  const fail = (error: unknown) => {
     if (isUnreachable(error)) reject(error)
-    else if (signal.aborted) reject(silent(`has not answered in ${answerTimeoutMs / 1000} s`))
-    else reject(silent(`broke off: ${error.message}`))
+    else if (signal.aborted) reject(silent(plugin, method, `no answer in ${answerMs / 1000} s`))
+    // It took the request and went away without an answer.
+    else if (codeOf(error) === 'ECONNRESET') reject(silent(plugin, method, 'EOF'))
+    else reject(silent(plugin, method, messageOf(error)))
+  }
+  const outgoing = (secure ? httpsRequest : httpRequest)(all, (answer) => {
+    read(answer).then((text) => {
+      if (answer.statusCode === 200) resolve(text)
+      else reject(refusalOf(method, answer.statusCode ?? 0, text))
+    }, fail)
   })
+  outgoing.on('error', fail)
   outgoing.end(body)
   return promise
 }
 
-function refusalOf(method: string, status: number, text: string): Refusal {
+function refusalOf(method: string, status: number, text: string): PluginStatus {
   let said = text.trim()
   try {
-    const fields = fieldsOf(JSON.parse(text))
-    said = textOf(fields.get('Err')) || textOf(fields.get('Error')) || said
+    said = textOf(fieldsOf(JSON.parse(text)).get('Err')) || said
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
     // Old plugins answer plain text.
   }
-  const kind = status === 404 ? 'notFound' : 'internal'
-  return new Refusal(kind, `${method}: ${said === '' ? `status ${status}` : said}`)
+  return new PluginStatus(status, `${method}: ${said}`)
 }
 
 async function read(answer: IncomingMessage): Promise<string> {
@@ -125,7 +163,7 @@ async function read(answer: IncomingMessage): Promise<string> {
   for await (const chunk of answer) {
     const part = Buffer.from(chunk)
     bytes += part.length
-    if (bytes > answerBytesMax) throw new Error(`its answer is longer than ${answerBytesMax} bytes`)
+    if (bytes > answerBytesMax) throw new Error(`the answer is longer than ${answerBytesMax} bytes`)
     chunks.push(part)
   }
   return Buffer.concat(chunks).toString('utf8')
@@ -139,14 +177,16 @@ function targetOf({ address, tls }: PluginAddress): {
     return { secure: false, options: { socketPath: address.slice('unix://'.length) } }
   }
   const { protocol, hostname, port } = new URL(address.replace(/^tcp:/, 'http:'))
-  const secure = protocol === 'https:' || tls !== undefined
+  const files = tls === undefined ? '' : tls.caFile + tls.certFile + tls.keyFile
+  const secure = protocol === 'https:' || files !== ''
   const options = { host: hostname, port: port === '' ? (secure ? 443 : 80) : Number(port) }
-  if (tls === undefined) return { secure, options }
+  if (tls === undefined || !secure) return { secure, options }
   const file = (key: string, path: string) => (path === '' ? {} : { [key]: readFileSync(path) })
-  const files = {
+  const certificates = {
     ...file('ca', tls.caFile),
     ...file('cert', tls.certFile),
     ...file('key', tls.keyFile),
+    rejectUnauthorized: !tls.insecureSkipVerify,
   }
-  return { secure, options: { ...options, ...files, rejectUnauthorized: !tls.insecureSkipVerify } }
+  return { secure, options: { ...options, ...certificates } }
 }

@@ -44,7 +44,7 @@ export function findPlugin(name: string, folders: PluginFolders): PluginAddress 
   for (const folder of folders.specs) {
     for (const path of pathsOf(folder, name, '.spec')) {
       const text = readSpec(path)
-      if (text !== undefined) return checked(name, { address: text.trim(), tls: undefined })
+      if (text !== undefined) return checked(name, { address: text.trim(), tls: trusting })
     }
     for (const path of pathsOf(folder, name, '.json')) {
       const text = readSpec(path)
@@ -53,6 +53,9 @@ export function findPlugin(name: string, folders: PluginFolders): PluginAddress 
   }
   return undefined
 }
+
+/** As with Docker: a plugin without an authority of its own is taken by its address. */
+const trusting: PluginTls = { insecureSkipVerify: true, caFile: '', certFile: '', keyFile: '' }
 
 const pathsOf = (folder: string, name: string, ending: string): readonly string[] => [
   join(folder, name + ending),
@@ -84,16 +87,16 @@ function parseJson(path: string, text: string): PluginAddress {
     throw new Refusal('internal', `${path} is no JSON`, { cause: error })
   }
   const fields = fieldsOf(document)
-  const tls = fields.get('TLSConfig')
+  const tls = fields.get('TLSConfig') ?? undefined
   return { address: textOf(fields.get('Addr')), tls: tls === undefined ? undefined : parseTls(tls) }
 }
 
-function parseTls(value: unknown): PluginTls | undefined {
+function parseTls(value: unknown): PluginTls {
   const fields = fieldsOf(value)
-  if (fields.size === 0) return undefined
+  const caFile = textOf(fields.get('CAFile'))
   return {
-    insecureSkipVerify: fields.get('InsecureSkipVerify') === true,
-    caFile: textOf(fields.get('CAFile')),
+    insecureSkipVerify: fields.get('InsecureSkipVerify') === true || caFile === '',
+    caFile,
     certFile: textOf(fields.get('CertFile')),
     keyFile: textOf(fields.get('KeyFile')),
   }

@@ -6,6 +6,7 @@ import { createServer as createTlsServer } from 'node:https'
 import type { Server } from 'node:net'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
+import { hasty } from './client.ts'
 import { findPlugin, type PluginFolders } from './discovery.ts'
 import { Plugins } from './plugins.ts'
 
@@ -32,8 +33,26 @@ const plugin: RequestListener = (request, response) => {
     case '/Plugin.Activate':
       response.end('{"Implements":["NetworkDriver"]}')
       return
+    case '/NetworkDriver.GetCapabilities':
+      response.end('{"scope":"local"}')
+      return
     case '/NetworkDriver.Say':
-      response.end('{"Scope":"local"}')
+      response.end('{"color":"blue","Number":7,"Nothing":null,"List":[{"a":1}],"Wrong":7}')
+      return
+    case '/NetworkDriver.Huge':
+      response.end(`{"Filler":"${'x'.repeat(2 << 20)}"}`)
+      return
+    case '/NetworkDriver.Half':
+      response.end('{"Err":"no"')
+      return
+    case '/NetworkDriver.Nothing':
+      response.end()
+      return
+    case '/NetworkDriver.Odd':
+      response.end('{"Err":["a"]}')
+      return
+    case '/NetworkDriver.Array':
+      response.end('[]')
       return
     case '/NetworkDriver.Err':
       response.end('{"Err":"no more cables"}')
@@ -76,19 +95,44 @@ test('a plugin says what went wrong in its own words', async (t) => {
   const plugins = new Plugins(folders)
   await serve(t, createServer(plugin), join(folders.sockets, 'fabric.sock'))
   const call = (method: string) => plugins.call('fabric', 'NetworkDriver', method)
-  assert.equal((await call('Say')).get('Scope'), 'local')
+  await call('Say')
   assert.deepEqual(plugins.networkNames, ['fabric'])
   await assert.rejects(call('Err'), { message: 'remote: no more cables' })
   await assert.rejects(call('Old'), { message: 'NetworkDriver.Old: plain words' })
-  await assert.rejects(call('None'), { kind: 'notFound' })
-  await assert.rejects(call('Die'), { name: 'PluginSilent' })
+  await assert.rejects(call('None'), { kind: 'internal', status: 404 })
+  const url = 'http://plugin.moby.localhost/NetworkDriver.Die'
+  await assert.rejects(call('Die'), { name: 'PluginSilent', message: `Post "${url}": EOF` })
   const wrong = /does not implement the requested driver: plugin="fabric".*"IpamDriver"/
-  await assert.rejects(plugins.require('fabric', 'IpamDriver'), wrong)
+  await assert.rejects(plugins.ipamDriver('fabric'), wrong)
   const missing = { kind: 'notFound', message: 'plugin "nosuch" not found' }
-  await assert.rejects(plugins.require('nosuch', 'NetworkDriver'), missing)
+  await assert.rejects(plugins.networkDriver('nosuch'), missing)
 })
 
-test('a plugin that listens somewhat later is waited for; one that never does is not, for long', async (t) => {
+test('answers are read as Go reads them, and refused as Go refuses them', async (t) => {
+  const folders = openFolders()
+  const plugins = new Plugins(folders)
+  await serve(t, createServer(plugin), join(folders.sockets, 'fabric.sock'))
+  const call = (method: string) => plugins.call('fabric', 'NetworkDriver', method)
+  const said = await call('Say')
+  assert.equal(said.text('Color'), 'blue')
+  assert.equal(said.text('Nothing'), '')
+  assert.equal(said.whole('number'), 7)
+  assert.equal(said.flag('absent'), false)
+  assert.equal(said.part('absent', 'api.X'), undefined)
+  assert.equal(said.parts('List', 'api.X')[0]?.whole('a'), 1)
+  const sentence = 'json: cannot unmarshal number into Go struct field SayResponse.Wrong of type string'
+  assert.throws(() => said.text('Wrong'), { message: sentence })
+  const refusals: readonly (readonly [method: string, message: string | RegExp])[] = [
+    ['Half', 'unexpected EOF'],
+    ['Nothing', 'EOF'],
+    ['Odd', 'json: cannot unmarshal array into Go struct field OddResponse.Response.Err of type string'],
+    ['Array', 'json: cannot unmarshal array into Go value of type api.ArrayResponse'],
+    ['Huge', /the answer is longer than 1048576 bytes/],
+  ]
+  for (const [method, message] of refusals) await assert.rejects(call(method), { message }, method)
+})
+
+test('a plugin that comes somewhat later is waited for; one that never does is not, for long', async (t) => {
   const folders = openFolders()
   const [etc = ''] = folders.specs
   const plugins = new Plugins(folders)
@@ -96,15 +140,20 @@ test('a plugin that listens somewhat later is waited for; one that never does is
   const port = await serve(t, server, 0)
   await new Promise((done) => server.close(done))
   writeFileSync(join(etc, 'late.spec'), `tcp://127.0.0.1:${port}`)
-  const waiting = plugins.require('late', 'NetworkDriver')
+  const waiting = plugins.networkDriver('late')
   await serve(t, createServer(plugin), port)
-  await waiting
+  assert.equal((await waiting).scope, 'local')
+  const nowhere = plugins.call('nowhere', 'NetworkDriver', 'Say')
+  writeFileSync(join(etc, 'nowhere.spec'), `tcp://127.0.0.1:${port}`)
+  await nowhere
   writeFileSync(join(etc, 'never.spec'), 'unix:///run/nobody.sock')
-  const hasty = plugins.call('never', 'NetworkDriver', 'Leave', {}, 'hasty')
-  await assert.rejects(hasty, /cannot reach the plugin at unix:\/\/\/run\/nobody\.sock/)
+  const refused = plugins.call('never', 'NetworkDriver', 'Leave', {}, hasty)
+  const why = 'dial unix /run/nobody.sock: connect: no such file or directory'
+  const url = 'http://plugin.moby.localhost/Plugin.Activate'
+  await assert.rejects(refused, { message: `legacy plugin: Post "${url}": ${why}` })
 })
 
-test('a plugin behind TLS is trusted by its certificate', async (t) => {
+test('a plugin behind TLS is trusted by its certificate, or without an authority by its address', async (t) => {
   const folders = openFolders()
   const [etc = ''] = folders.specs
   const [key, cert] = [join(etc, 'key.pem'), join(etc, 'cert.pem')]
@@ -113,13 +162,14 @@ test('a plugin behind TLS is trusted by its certificate', async (t) => {
   execFileSync('openssl', ['req', ...made, ...subject], { stdio: 'pipe' })
   const files = { key: readFileSync(key), cert: readFileSync(cert) }
   const port = await serve(t, createTlsServer(files, plugin), 0)
+  const address = `https://localhost:${port}`
   const spec = (name: string, tls: unknown) =>
-    writeFileSync(join(etc, `${name}.json`), JSON.stringify({
-      Name: name, Addr: `https://localhost:${port}`, TLSConfig: tls,
-    }))
+    writeFileSync(join(etc, `${name}.json`), JSON.stringify({ Name: name, Addr: address, TLSConfig: tls }))
   spec('known', { CAFile: cert })
   spec('unknown', undefined)
+  spec('empty', {})
+  writeFileSync(join(etc, 'plain.spec'), address)
   const plugins = new Plugins(folders)
-  await plugins.require('known', 'NetworkDriver')
-  await assert.rejects(plugins.require('unknown', 'NetworkDriver'), /certificate/)
+  for (const name of ['known', 'empty', 'plain']) await plugins.networkDriver(name)
+  await assert.rejects(plugins.networkDriver('unknown'), /certificate/)
 })
