@@ -7,6 +7,7 @@ import type { NetworkEngine } from '../network/engine.ts'
 import type { EndpointSpec, IpamPoolSpec, Network } from '../network/model.ts'
 import { parseGoBool } from '../network/problems.ts'
 import { unknownEndpointOptions, unknownNetworkOptions } from '../network/unknown-options.ts'
+import { isMac } from '../network/validate-endpoint.ts'
 import type { NetworkRequest } from '../network/validate.ts'
 import * as d from './decode.ts'
 import { listFilter, pruneFilter } from './network-filters.ts'
@@ -174,20 +175,35 @@ async function connect(
   request: ApiRequest,
 ): Promise<Reply> {
   const { Container, EndpointConfig } = await request.json(connectDecoder)
+  const id = request.params['id'] ?? ''
+  const { MacAddress, NetworkID } = EndpointConfig
+  requireSame(networks, id, NetworkID)
+  // One that is none is refused at every version.
+  const macCounts = request.version >= since.connectMac || !isMac(MacAddress)
   const settings: EndpointSettings = {
     ...EndpointConfig,
-    ...(request.version >= since.connectMac ? {} : { MacAddress: '' }),
+    ...(macCounts ? {} : { MacAddress: '' }),
     ...(request.version >= since.gwPriority ? {} : { GwPriority: 0 }),
   }
-  const spec = endpointSpec(request.params['id'] ?? '', settings)
+  const spec = endpointSpec(id, settings)
   await containers.connectNetwork(Container, spec, settings)
   // The answer has no place for warnings.
+  if (MacAddress !== '' && !macCounts) {
+    const sentence = 'the MAC address of a connect counts from API version 1.54 on'
+    log.warn(sentence, { network: id, container: Container })
+  }
   const named = ({ id, spec: { name } }: Network) => [id, name].includes(spec.network)
   const driver = networks.list().find(named)?.spec.driver ?? ''
   for (const warning of unknownEndpointOptions(spec, driver)) {
     log.warn(warning, { network: spec.network, container: Container })
   }
   return { status: 200 }
+}
+
+/** Refuses an id beside the name that is not the id of that network. */
+function requireSame(networks: NetworkEngine, idOrName: string, id: string): void {
+  if (id === '' || networks.find(id).id === networks.find(idOrName).id) return
+  throw new Refusal('invalid', `NetworkID ${id} is not that of network ${idOrName}`)
 }
 
 const disconnectDecoder = d.struct('network.DisconnectOptions', {

@@ -66,12 +66,14 @@ function checkAlive(container: Container): void {
 }
 
 function checkModes({ record }: Container, network: string): void {
-  if (network === 'host') {
+  const kind = kindOf(record)
+  // Of these two, what follows says that it is there already, or keeps it.
+  if (kind === 'host' && network === 'host') return
+  if (network === 'host' && kind !== 'container') {
     throw invalid(
       'cannot connect container to host network - container must be created in host network mode',
     )
   }
-  const kind = kindOf(record)
   if (kind === 'host' || kind === 'container') {
     throw invalid(
       'container sharing network namespace with another container or host cannot be ' +
@@ -106,7 +108,8 @@ export function disconnectNetwork(
     if (!(name in container.record.networks)) {
       // Of what runs, Docker names an unknown or ambiguous network first.
       if (running && !force) context.networks.find(network)
-      const which = running ? 'network' : 'the network'
+      const isKnown = context.networks.list().some(({ spec }) => spec.name === name)
+      const which = running && isKnown ? 'network' : 'the network'
       throw new Refusal(
         'internal',
         `container ${container.id} is not connected to ${which} ${name}`,

@@ -78,7 +78,11 @@ export async function createContainer(
     HostConfig: _host,
     NetworkingConfig: _networking,
     ...config
-  } = { ...request, ...withHostname(merged, hostConfig, id, context.config.hostname, donor) }
+  } = {
+    ...request,
+    ...withHostname(merged, hostConfig, id, context.config.hostname, donor),
+    ...(modeKind(hostConfig.NetworkMode) === 'networks' ? {} : { MacAddress: '' }),
+  }
   const command = commandOf(config)
   const name = takeName(context, options.name, id)
   const undo: (() => Promise<void> | void)[] = [() => context.registry.releaseName(name, id)]
@@ -198,9 +202,20 @@ function mergeMac(
   readonly warnings: readonly string[]
 } {
   const links = isUserNetwork(hostConfig.NetworkMode) ? hostConfig.Links : null
+  const kind = modeKind(hostConfig.NetworkMode)
+  if (mac !== '' && kind !== 'networks') {
+    return { endpoints, warnings: [`MacAddress is discarded when using ${kind} network mode`] }
+  }
   if (mac === '' && (links ?? []).length === 0) return { endpoints, warnings: [] }
   const key = mainKey(context, hostConfig, endpoints)
   const settings = endpoints[key] ?? endpointSettingsOf({})
+  if (mac !== '' && !(key in endpoints) && Object.keys(endpoints).length > 0) {
+    throw new Refusal(
+      'invalid',
+      'unable to migrate container-wide MAC address to a specific network: HostConfig.NetworkMode ' +
+        'must match the identity of a network in NetworkSettings.Networks',
+    )
+  }
   if (mac !== '' && settings.MacAddress !== '' && settings.MacAddress !== mac) {
     throw new Refusal(
       'invalid',

@@ -85,7 +85,7 @@ export function withHostname(
 ): Config {
   if (config.Hostname !== '') return config
   const kind = modeKind(hostConfig.NetworkMode)
-  if (kind === 'container') return { ...config, Hostname: donor ?? '' }
+  if (kind === 'container') return { ...config, Hostname: donor ?? shortId(id) }
   return { ...config, Hostname: kind === 'host' ? hostname() : shortId(id) }
 }
 

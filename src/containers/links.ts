@@ -12,7 +12,9 @@ import type { Context } from './rooms.ts'
 
 /** `name:alias`, `name`, or Docker's stored `/child:/parent/alias`. */
 export function parseLink(text: string): { readonly name: string; readonly alias: string } {
-  const [name = '', alias = ''] = text.split(':')
+  if (text === '') throw new Refusal('invalid', 'empty string specified for links')
+  const [name = '', alias = '', ...rest] = text.split(':')
+  if (rest.length > 0) throw new Refusal('invalid', `bad format for links: ${text}`)
   const child = name.replace(/^\//, '')
   const short = alias.includes('/') ? alias.slice(alias.lastIndexOf('/') + 1) : alias
   return { name: child, alias: short === '' ? child : short }

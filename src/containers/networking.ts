@@ -4,7 +4,7 @@
  */
 import { isIP } from 'node:net'
 import { Refusal, wrap } from '../base/refusal.ts'
-import type { EndpointSpec, PublicationSpec, SandboxSpec } from '../network/model.ts'
+import type { EndpointSpec, LegacyLink, PublicationSpec, SandboxSpec } from '../network/model.ts'
 import type { EndpointSettings, HostConfig } from './config.ts'
 import { endpointSettingsOf } from './config.ts'
 import { legacyLinks } from './links.ts'
@@ -31,7 +31,7 @@ export function endpointSpec(network: string, settings: EndpointSettings): Endpo
   }
 }
 
-/** The networks of a new container: what was asked for, by name, its own mode's included. */
+/** The networks of a new container, by name: those that were named, else that of its mode. */
 export function wantedNetworks(
   context: Context,
   networkMode: string,
@@ -42,18 +42,19 @@ export function wantedNetworks(
   if (kind === 'disabled' || kind === 'container') return {}
   const wanted: Record<string, EndpointSettings> = {}
   const own = networkName(context, modeName(networkMode))
-  const entries = Object.entries(given)
-  const names = entries.map(([name]) => networkName(context, modeName(name)))
+  const entries = Object.entries(given).map(([name, settings]) => {
+    if (settings === null) {
+      throw new Refusal('invalid', `invalid config for network ${name}: EndpointsConfig is nil`)
+    }
+    // An id says it more exactly than the name beside it.
+    const { NetworkID: id } = settings
+    return [networkName(context, id === '' ? modeName(name) : id), settings] as const
+  })
   // The main network goes first: it is eth0 where nothing else decides.
-  if (names.length === 0 || names.includes(own) || isUserNetwork(networkMode)) {
+  if (entries.length === 0 || entries.some(([name]) => name === own)) {
     wanted[own] = endpointSettingsOf({})
   }
-  for (const [name, settings] of entries) {
-    wanted[networkName(context, modeName(name))] = {
-      ...(settings ?? endpointSettingsOf({})),
-      NetworkID: '',
-    }
-  }
+  for (const [name, settings] of entries) wanted[name] = { ...settings, NetworkID: '' }
   return wanted
 }
 
@@ -74,17 +75,26 @@ export function settledMode(context: Context, hostConfig: HostConfig): HostConfi
   return { ...hostConfig, NetworkMode: context.networks.find(mode).id }
 }
 
-/** Where the daemon has no default bridge (`--bridge none`), its containers have only lo. */
+/**
+ * Where only other networks were named than that of the mode, these decide. Where the daemon has no
+ * default bridge (`--bridge none`), its containers have only lo.
+ */
 function kindNow(context: Context, record: ContainerRecord): ModeKind {
   const kind = kindOf(record)
   const names = Object.keys(record.networks)
+  if (kind === 'none' && names.length > 0 && !names.includes('none')) return 'networks'
+  if (kind === 'networks' && names.includes('none')) return 'none'
   const wantsBridge = kind === 'networks' && names.length === 1 && names[0] === 'bridge'
   if (!wantsBridge) return kind
   return context.networks.list().some(({ spec }) => spec.name === 'bridge') ? kind : 'disabled'
 }
 
 /** Everything that a start asks of the network room. */
-export function sandboxSpec(context: Context, record: ContainerRecord): SandboxSpec {
+export function sandboxSpec(
+  context: Context,
+  record: ContainerRecord,
+  links: readonly LegacyLink[],
+): SandboxSpec {
   const { config, hostConfig } = record
   const kind = kindNow(context, record)
   const mode: SandboxSpec['mode'] =
@@ -115,7 +125,7 @@ export function sandboxSpec(context: Context, record: ContainerRecord): SandboxS
     dnsSearch: hostConfig.DnsSearch ?? [],
     dnsOptions: hostConfig.DnsOptions ?? [],
     extraHosts: (hostConfig.ExtraHosts ?? []).map(normalizeExtraHost),
-    links: kind === 'networks' && 'bridge' in record.networks ? legacyLinks(context, record) : [],
+    links,
     sysctls: kind === 'host' ? {} : Object.fromEntries([...defaults, ...sysctls]),
     filesDir: containerPaths(context.config, record.id).dir,
   }
@@ -200,9 +210,12 @@ export async function openNetwork(context: Context, container: Container): Promi
   const { record } = container
   const kind = kindOf(record)
   if (kind === 'container') return donorNetwork(context, container)
+  checkNameservers(record.hostConfig)
+  const isLinked = kind === 'networks' && 'bridge' in record.networks
+  const links = isLinked ? legacyLinks(context, record) : []
   try {
     checkMixture(record)
-    const sandbox = await context.networks.open(sandboxSpec(context, record))
+    const sandbox = await context.networks.open(sandboxSpec(context, record, links))
     return {
       netnsPath: kind === 'host' ? '' : sandbox.netnsPath,
       filesDir: containerPaths(context.config, record.id).dir,
@@ -212,17 +225,31 @@ export async function openNetwork(context: Context, container: Container): Promi
   }
 }
 
+/** Unlike other mistakes, Docker finds this one only now. */
+function checkNameservers({ Dns: servers }: HostConfig): void {
+  const stray = (servers ?? []).find((address) => isIP(address) === 0)
+  if (stray === undefined) return
+  const why = `ParseAddr(${JSON.stringify(stray)}): unable to parse IP`
+  throw new Refusal('internal', `bad nameserver address ${stray}: ${why}`)
+}
+
 function checkMixture(record: ContainerRecord): void {
   const names = Object.keys(record.networks)
-  if (names.length < 2) return
-  if (names.includes('host')) {
+  const isHost = kindOf(record) === 'host'
+  if (!isHost && names.includes('host')) {
+    throw new Refusal(
+      'invalid',
+      'cannot connect container to host network - container must be created in host network mode',
+    )
+  }
+  if (isHost && names.some((name) => name !== 'host')) {
     throw new Refusal(
       'invalid',
       'container sharing network namespace with another container or ' +
         'host cannot be connected to any other network',
     )
   }
-  if (names.includes('none')) {
+  if (names.length > 1 && names.includes('none')) {
     throw new Refusal(
       'invalid',
       'container cannot be connected to multiple networks with one of ' +

@@ -51,12 +51,18 @@ export function noEffectWarnings(config: Config, hostConfig: HostConfig): readon
   ]
 }
 
-function networkWarnings({ NetworkMode, PortBindings, PublishAllPorts, Links }: HostConfig) {
+function networkWarnings(hostConfig: HostConfig): readonly string[] {
+  const { NetworkMode, PortBindings, PublishAllPorts, Links, DnsSearch, DnsOptions } = hostConfig
   const warnings: string[] = []
   const kind = modeKind(NetworkMode)
   const publishes = PublishAllPorts || Object.keys(PortBindings ?? {}).length > 0
   if (publishes && (kind === 'host' || kind === 'none')) {
     warnings.push(`Published ports are discarded when using ${kind} network mode`)
+  }
+  const resolving = [...(DnsSearch ?? []), ...(DnsOptions ?? [])]
+  if (kind === 'container' && resolving.length > 0) {
+    // Its resolv.conf is the donor's.
+    warnings.push('DnsSearch and DnsOptions are discarded when using container network mode')
   }
   if (kind === 'none' && (Links ?? []).length > 0) {
     warnings.push('Links are discarded when using none network mode')

@@ -13,24 +13,41 @@ import { isPredefined } from './validate.ts'
 const ifnameKey = 'com.docker.network.endpoint.ifname'
 const sysctlsKey = 'com.docker.network.endpoint.sysctls'
 
-/** Refuses with every problem of the settings in one sentence. */
+export const isMac = (text: string): boolean => parseMac(text) !== undefined
+
+/** Refuses with every problem of the settings in one sentence; a MAC address with its own. */
 export function validateEndpointSpec(
   networkName: string,
   spec: EndpointSpec,
   network: Network | undefined,
 ): void {
-  const problems: string[] = []
-  if (spec.ipv4Address !== undefined) problems.push(...problemsOfStatic(spec.ipv4Address, 4))
-  if (spec.ipv6Address !== undefined) problems.push(...problemsOfStatic(spec.ipv6Address, 6))
-  for (const text of spec.linkLocalIps) {
-    if (parseAddress(text) === undefined) problems.push(`invalid link-local IP address: ${text}`)
-  }
   if (spec.macAddress !== undefined && parseMac(spec.macAddress) === undefined) {
-    problems.push(`invalid MAC address ${spec.macAddress}`)
+    throw new Refusal('invalid', `invalid MAC address ${spec.macAddress}`)
   }
-  problems.push(...problemsOfDriverOpts(spec.driverOpts))
-  if (problems.length === 0) problems.push(...problemsWithNetwork(networkName, spec, network))
-  refuseProblems('invalid endpoint settings', problems)
+  const given = ([4, 6] as const).flatMap((family) => {
+    const text = family === 4 ? spec.ipv4Address : spec.ipv6Address
+    return text === undefined ? [] : [{ family, text }]
+  })
+  const isStray = (text: string) => parseAddress(text) === undefined
+  refuseProblems('invalid endpoint settings', [
+    ...problemsOfPredefined(network?.spec.name ?? networkName, spec),
+    ...given.flatMap(({ family, text }) => problemsOfStatic(text, family)),
+    ...spec.linkLocalIps.filter(isStray).map((text) => `invalid link-local IP address: ${text}`),
+    ...(network === undefined
+      ? []
+      : given.flatMap(({ family, text }) => problemsWithSubnets(text, family, network))),
+    ...spec.links.filter(isNoLink).map((text) => `bad format for links: ${text}`),
+    ...problemsOfDriverOpts(spec.driverOpts),
+  ])
+}
+
+function problemsOfPredefined(name: string, spec: EndpointSpec): string[] {
+  if (!isPredefined(name)) return []
+  const hasStatic = spec.ipv4Address !== undefined || spec.ipv6Address !== undefined
+  const ofAddress = 'user specified IP address is supported on user defined networks only'
+  const only = 'only for containers in user defined networks'
+  const ofAlias = `network-scoped alias is supported ${only}`
+  return [...(hasStatic ? [ofAddress] : []), ...(spec.aliases.length > 0 ? [ofAlias] : [])]
 }
 
 function problemsOfStatic(text: string, family: 4 | 6): string[] {
@@ -38,49 +55,27 @@ function problemsOfStatic(text: string, family: 4 | 6): string[] {
   return right ? [] : [`invalid IPv${family} address: ${text}`]
 }
 
-function problemsWithNetwork(
-  networkName: string,
-  spec: EndpointSpec,
-  network: Network | undefined,
-): string[] {
-  const problems: string[] = []
-  const name = network?.spec.name ?? networkName
-  const hasStatic = spec.ipv4Address !== undefined || spec.ipv6Address !== undefined
-  if (isPredefined(name)) {
-    if (hasStatic) {
-      problems.push('user specified IP address is supported on user defined networks only')
-    }
-    if (spec.aliases.length > 0 && name === 'bridge') {
-      const only = 'only for containers in user defined networks'
-      problems.push(`network-scoped alias is supported ${only}`)
-    }
-  }
-  if (network === undefined) return problems
-  for (const text of [spec.ipv4Address, spec.ipv6Address]) {
-    if (text !== undefined) problems.push(...problemsWithSubnets(text, network))
-  }
-  return problems
-}
-
-function problemsWithSubnets(text: string, network: Network): string[] {
+function problemsWithSubnets(text: string, family: 4 | 6, network: Network): string[] {
   const address = parseAddress(text)
-  if (address === undefined) return []
   const configured = network.spec.ipam.pools.flatMap((pool) => {
     const parsed = parsePrefix(pool.subnet)
-    return parsed !== undefined && parsed.prefix.family === address.family ? [parsed.prefix] : []
+    return parsed !== undefined && parsed.prefix.family === family ? [parsed.prefix] : []
   })
   if (configured.length === 0) {
     const when = 'only when connecting to networks with user configured subnets'
     return [`user specified IP address is supported ${when}`]
   }
-  if (configured.some((subnet) => contains(subnet, address))) return []
-  return [`no configured subnet or ip-range contain the IP address ${text}`]
+  const fits = address !== undefined && configured.some((subnet) => contains(subnet, address))
+  return fits ? [] : [`no configured subnet or ip-range contain the IP address ${text}`]
 }
+
+/** Neither `container` nor `container:alias`. */
+const isNoLink = (text: string): boolean => text === '' || text.split(':').length > 2
 
 function problemsOfDriverOpts(options: Readonly<Record<string, string>>): string[] {
   const problems: string[] = []
-  const ifname = options[ifnameKey]
-  if (ifname !== undefined && !/^[^/\s:%]{1,15}$/.test(ifname)) {
+  const ifname = options[ifnameKey] ?? ''
+  if (ifname !== '' && !/^[^/\s:%]{1,15}$/.test(ifname)) {
     problems.push(`invalid interface name ${JSON.stringify(ifname)}`)
   }
   try {
@@ -103,7 +98,7 @@ export function endpointSysctls(
   interfaceName: string,
 ): { readonly key: string; readonly value: string }[] {
   const text = options[sysctlsKey]
-  if (text === undefined || text === '') return []
+  if (text === undefined) return []
   return text.split(',').map((entry) => {
     const [key = '', ...rest] = entry.trim().split('=')
     const parts = key.split('.')

@@ -89,6 +89,11 @@ test('bridge options with values that do not parse are refused', () => {
     ['driver.mtu', 'zz', 'strconv.Atoi: parsing "zz": invalid syntax'],
     ['bridge.host_binding_ipv4', 'zz', 'nil ip'],
     ['bridge.gateway_mode_ipv4', 'zz', 'unknown gateway mode zz'],
+    ['bridge.host_binding_ipv4', '', 'nil ip'],
+    ['bridge.gateway_mode_ipv6', '', 'unknown gateway mode '],
+    ['host_ipv4', '', 'nil ip'],
+    ['host_ipv4', 'fd00::1', 'not an IPv4 address'],
+    ['host_ipv6', '10.0.0.1', 'not an IPv6 address'],
   ] as const) {
     const name = `com.docker.network.${key}`
     assert.throws(() => parseBridgeOptions({ [name]: value }), {
@@ -114,15 +119,17 @@ const networkWith = (subnets: readonly string[]): Network => ({
 })
 
 test('endpoint settings are refused in Docker’s words', () => {
+  const headed = (problems: string) => `invalid endpoint settings:\n${problems}`
   const refuses = (
     name: string,
     part: Parameters<typeof endpointSpec>[1],
     network: Network | undefined,
     problems: string,
+    sentence = headed(problems),
   ) =>
     assert.throws(() => validateEndpointSpec(name, endpointSpec(name, part), network), {
       kind: 'invalid',
-      message: `invalid endpoint settings:\n${problems}`,
+      message: sentence,
     })
   const bridge = { ...networkWith([]), spec: networkSpec({ name: 'bridge' }) }
   refuses(
@@ -146,8 +153,21 @@ test('endpoint settings are refused in Docker’s words', () => {
     'no configured subnet or ip-range contain the IP address 10.0.0.9',
   )
   refuses('u1', { ipv4Address: 'zz' }, undefined, 'invalid IPv4 address: zz')
-  refuses('u1', { macAddress: 'zz' }, undefined, 'invalid MAC address zz')
+  refuses('u1', { macAddress: 'zz', ipv4Address: 'zz' }, undefined, '', 'invalid MAC address zz')
   refuses('u1', { linkLocalIps: ['zz'] }, undefined, 'invalid link-local IP address: zz')
+  refuses('u1', { links: ['a:b:c'] }, undefined, 'bad format for links: a:b:c')
+  const none = { ...bridge, spec: networkSpec({ name: 'none' }) }
+  const only = 'network-scoped alias is supported only for containers in user defined networks'
+  refuses('none', { aliases: ['a'] }, none, only)
+  refuses(
+    'u1',
+    { ipv4Address: 'zz', ipv6Address: 'fd00::9', linkLocalIps: ['q'] },
+    networkWith(['10.3.0.0/24']),
+    '* invalid IPv4 address: zz\n* invalid link-local IP address: q\n' +
+      '* no configured subnet or ip-range contain the IP address zz\n' +
+      '* user specified IP address is supported only when connecting to networks' +
+      ' with user configured subnets',
+  )
   const right = endpointSpec('u1', { ipv4Address: '10.3.0.9' })
   validateEndpointSpec('u1', right, networkWith(['10.3.0.0/24']))
 })
@@ -159,7 +179,7 @@ test('sysctls of an endpoint name the interface by IFNAME', () => {
     { key: 'net/ipv4/conf/eth1/log_martians', value: '1' },
     { key: 'net/ipv6/conf/eth1/accept_ra', value: '0' },
   ])
-  for (const bad of ['zz', 'net.ipv4.conf.eth0.x=1', 'net.core.conf.IFNAME.x=1']) {
+  for (const bad of ['', 'zz', 'net.ipv4.conf.eth0.x=1', 'net.core.conf.IFNAME.x=1']) {
     assert.throws(() => endpointSysctls({ [key]: bad }, 'eth1'), /unrecognised network interface/)
   }
 })

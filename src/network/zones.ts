@@ -16,8 +16,8 @@ export function hasNames({ spec }: Network): boolean {
 /** DNSNames of an endpoint, in Docker's order; the first one answers PTR. */
 export function dnsNamesOf(
   network: Network,
-  container: SandboxSpec,
-  spec: EndpointSpec,
+  container: Pick<SandboxSpec, 'containerId' | 'containerName' | 'hostname'>,
+  spec: Pick<EndpointSpec, 'aliases'>,
 ): readonly string[] {
   if (!hasNames(network)) return []
   const { containerName, containerId, hostname } = container
