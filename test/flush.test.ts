@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { until } from './lab/firewalld.ts'
 import { Lab, sleep } from './lab/lab.ts'
 import { Probes, type Path } from './lab/probes.ts'
 
@@ -148,3 +149,56 @@ async function breakOut(lab: Lab, closed: Place, sealed: Place): Promise<void> {
     ${enter(sealed)} ip route add default via 172.31.255.1 dev eth0 onlink
     ${enter(sealed)} ip -6 route add default via fd00:ffff::1 dev eth0 onlink`)
 }
+
+test('the policy rules of an internal network are told, repaired, and go with the network', async (t) => {
+  const lab = await Lab.start(t, { busybox: false })
+  // Of one priority the newest is last.
+  const rules = () => lab.must('ip rule | sort; ip -6 rule | sort')
+  const before = await rules()
+  await lab.ok('network', 'create', '--internal', '--ipv6', '--subnet', '10.70.0.0/24', '--subnet', 'fd70::/64', 'closed')
+  const bridge = `br-${(await lab.ok('network', 'inspect', '-f', '{{.Id}}', 'closed')).slice(0, 12)}`
+  const made = await rules()
+  assert.deepEqual(made.split('\n').filter((line) => line.includes('proto 80')), [
+    '40:\tfrom all to 10.70.0.0/24 iif lo lookup main proto 80',
+    `41:\tfrom all iif ${bridge} blackhole proto 80`,
+    '41:\tfrom all to 10.70.0.0/24 blackhole proto 80',
+    '40:\tfrom all to fd70::/64 iif lo lookup main proto 80',
+    `41:\tfrom all iif ${bridge} blackhole proto 80`,
+    '41:\tfrom all to fd70::/64 blackhole proto 80',
+  ])
+  const how = await lab.api('GET', '/portolan/how/closed')
+  assert.match(how.text, /"ip rule add pref 41 protocol 80 to 10\.70\.0\.0\/24 blackhole"/)
+  await t.test('the plan names what is missing and what is too much, as lines to type', async () => {
+    const [gone, more] = ['to fd70::/64 blackhole', 'iif nowhere blackhole']
+    const line = (verb: string, ip: string, rule: string) => `${ip} rule ${verb} pref 41 protocol 80 ${rule}`
+    // The repair is quick: somebody takes it away again until the plan was asked in between.
+    await until(async () => {
+      await lab.must(`${line('del', 'ip -6', gone)}; ${line('add', 'ip', more)}`)
+      const { text } = await lab.api('GET', '/portolan/plan')
+      await until(async () => (await rules()) === made)
+      return text.includes(line('add', 'ip -6', gone)) && text.includes(line('del', 'ip', more))
+    })
+  })
+  await t.test('a flush of all rules is repaired', async () => {
+    await lab.must('ip rule flush; ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup default')
+    await until(async () => (await rules()) === made)
+  })
+  await t.test('a daemon that was killed takes them over', async () => {
+    await lab.endDaemon('SIGKILL')
+    assert.equal(await rules(), made)
+    await lab.must(`ip rule del pref 40; ip rule add pref 41 protocol 80 iif br-gone blackhole`)
+    await lab.startDaemon()
+    assert.equal(await rules(), made)
+  })
+  await t.test('without the network there are none', async () => {
+    await lab.ok('network', 'rm', 'closed')
+    assert.equal(await rules(), before)
+  })
+  await t.test('nor after the teardown', async () => {
+    await lab.ok('network', 'create', '--internal', 'closed')
+    assert.notEqual(await rules(), before)
+    await lab.endDaemon()
+    await lab.stop()
+    assert.equal(await rules(), before)
+  })
+})

@@ -8,6 +8,7 @@ import { listAddresses } from '../kernel/address.ts'
 import { listLinks, type Link } from '../kernel/link.ts'
 import { homeNetns, openNetns, type Netns } from '../kernel/netns.ts'
 import { nft } from '../kernel/nftables.ts'
+import { listPolicyRules } from '../kernel/policy-rule.ts'
 import { listRoutes } from '../kernel/route.ts'
 import { readSysctl } from '../kernel/sysctl.ts'
 import { sayCreate, saySysctl, insideWords } from '../kernel/words.ts'
@@ -117,8 +118,18 @@ async function howBridge(
       [`net/ipv6/conf/${name}/accept_ra`, '1'],
     ]),
     ...addresses(homeNetns(), '', name),
+    ...policyRules(name),
     ...(await firewall.explain({ bridge: name })).filter((line) => !isEndpointRule(line)),
   ]
+}
+
+/** What keeps an internal network from being routed. */
+function policyRules(bridge: string): string[] {
+  const rules = listPolicyRules(homeNetns())
+  if (rules.length === 0) return []
+  const routes = listRoutes(homeNetns()).filter(({ link }) => link === bridge)
+  const subnets = new Set(routes.map(({ destination }) => destination))
+  return rules.filter(({ iif, to }) => iif === bridge || subnets.has(to)).flatMap(sayCreate)
 }
 
 /** Rules for single ports are told with the container that they are for. */

@@ -31,6 +31,7 @@ export function inventoryOf(lab: Lab, ids: ReadonlySet<string>): Inventory {
     links: entries('/sys/class/net'),
     'rules for IPv4': rulesOf('iptables-save'),
     'rules for IPv6': rulesOf('ip6tables-save'),
+    'policy rules': [...lines(run('ip', 'rule')), ...lines(run('ip', '-6', 'rule'))],
     mounts: lines(readFileSync('/proc/self/mountinfo', 'utf8')).map((line) => line.split(' ')[4] ?? '').sort(),
     namespaces: entries(join(execRoot, 'netns')),
     'FIFO folders': entries(join(execRoot, 'io')),

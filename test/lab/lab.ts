@@ -339,6 +339,8 @@ export class Lab {
     assert.deepEqual(namespaces.filter((mount) => !mount.endsWith('/default')), [], 'namespaces left behind')
     const rules = spawnSync('iptables-save', { encoding: 'utf8' }).stdout.split('\n')
     assert.deepEqual(rules.filter((rule) => /br-|DNAT/.test(rule)), [], 'rules left behind')
+    const policy = ['-4', '-6'].map((family) => spawnSync('ip', [family, 'rule'], { encoding: 'utf8' }).stdout)
+    assert.doesNotMatch(policy.join(''), /proto 80/, 'policy rules left behind')
     assert.deepEqual(now.shims.filter((shim) => !this.#before.shims.includes(shim)), [], 'shims left behind')
   }
 }
