@@ -23,7 +23,7 @@ import { rootOf } from './rootfs.ts'
 import type { Context } from './rooms.ts'
 import { securityOf } from './security.ts'
 import { SIGKILL } from './signals.ts'
-import { environmentOf, processCapabilities, replaceEnv } from './spec.ts'
+import { environmentOf, processCapabilities, replaceEnv, resourceLimits } from './spec.ts'
 import { makeFifoSet } from './task.ts'
 import { lookUpUser } from './user.ts'
 
@@ -75,6 +75,7 @@ function processOf(context: Context, container: Container, exec: Exec): OciProce
     capabilities: processCapabilities(capabilities, user.uid),
     noNewPrivileges: securityOf(hostConfig, context.config.security).noNewPrivileges,
     oomScoreAdj: hostConfig.OomScoreAdj,
+    ...resourceLimits(context.config.defaultUlimits, hostConfig.Ulimits),
   }
 }
 

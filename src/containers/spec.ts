@@ -10,6 +10,7 @@ import { capabilitiesOf } from './capabilities.ts'
 import { appArmorProfile } from './apparmor.ts'
 import { runtimeCgroupsPath, type CgroupChoice } from './cgroup-path.ts'
 import { cgroupLayout } from './cgroups.ts'
+import type { HostConfig, Ulimit } from './config.ts'
 import { devicesOf } from './devices.ts'
 import type { OciNamespace, OciProcess, OciSpec } from './oci.ts'
 import type { ContainerRecord } from './record.ts'
@@ -37,11 +38,7 @@ export interface SpecInputs {
   readonly pidPid: number
   readonly cgroups: CgroupChoice & { readonly stopTimeoutSeconds: number }
   readonly security: SecurityDefaults
-  readonly defaultUlimits: readonly {
-    readonly Name: string
-    readonly Hard: number
-    readonly Soft: number
-  }[]
+  readonly defaultUlimits: readonly Ulimit[]
 }
 
 export const maskedPaths: readonly string[] = [
@@ -145,14 +142,6 @@ function containerProcess(inputs: SpecInputs): OciProcess {
   const security = securityOf(hostConfig, inputs.security)
   const command = [record.path, ...record.args]
   const [height = 0, width = 0] = hostConfig.ConsoleSize ?? []
-  const ulimits = new Map(
-    [...inputs.defaultUlimits, ...(hostConfig.Ulimits ?? [])].map((limit) => [limit.Name, limit]),
-  )
-  const rlimits = [...ulimits.values()].map((limit) => ({
-    type: `RLIMIT_${limit.Name.toUpperCase()}`,
-    hard: limit.Hard,
-    soft: limit.Soft,
-  }))
   const apparmor = appArmorProfile(hostConfig)
   return {
     terminal: config.Tty,
@@ -162,11 +151,25 @@ function containerProcess(inputs: SpecInputs): OciProcess {
     env: environmentOf(record, inputs.linkEnv, config.Tty),
     cwd: config.WorkingDir === '' ? '/' : config.WorkingDir,
     capabilities: processCapabilities(capabilities, user.uid),
-    ...(rlimits.length === 0 ? {} : { rlimits }),
+    ...resourceLimits(inputs.defaultUlimits, hostConfig.Ulimits),
     noNewPrivileges: security.noNewPrivileges,
     ...(apparmor === '' ? {} : { apparmorProfile: apparmor }),
     oomScoreAdj: hostConfig.OomScoreAdj,
   }
+}
+
+/** The daemon's default limits and the container's own over them; also those of each exec. */
+export function resourceLimits(
+  defaults: readonly Ulimit[],
+  own: HostConfig['Ulimits'],
+): Pick<OciProcess, 'rlimits'> {
+  const ulimits = new Map([...defaults, ...(own ?? [])].map((limit) => [limit.Name, limit]))
+  const rlimits = [...ulimits.values()].map((limit) => ({
+    type: `RLIMIT_${limit.Name.toUpperCase()}`,
+    hard: limit.Hard,
+    soft: limit.Soft,
+  }))
+  return rlimits.length === 0 ? {} : { rlimits }
 }
 
 /** A user other than root keeps the bounding set only, as the engine has it. */
