@@ -10,7 +10,13 @@ export function parseExact(text: string): unknown {
 
 /** The document as text; undefined becomes null. */
 export function renderExact(value: unknown): string {
-  return JSON.stringify(value, keepDigits) ?? 'null'
+  try {
+    return JSON.stringify(value) ?? 'null'
+  } catch (error) {
+    // A bigint, most likely: with a function to ask about each value it takes several times as long.
+    if (error instanceof TypeError) return JSON.stringify(value, keepDigits) ?? 'null'
+    throw error
+  }
 }
 
 function keepInteger(_key: string, value: unknown, context?: { source?: string }): unknown {

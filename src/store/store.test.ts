@@ -72,6 +72,21 @@ inFolder('writes that wait together share a commit and all survive a kill', asyn
   store.close()
 })
 
+inFolder('closing keeps what is being flushed and what still waits for that', async (path) => {
+  const store = openStore(path)
+  store.collection('things', asName)
+  const writes = ['a', 'b', 'c'].map((id) => store.write([put(id, { name: id })]))
+  store.close()
+  await Promise.all(writes)
+  await assert.rejects(store.write([put('d', { name: 'd' })]), /shutting down/)
+  const again = openStore(path)
+  const things = again.collection('things', asName)
+  assert.deepEqual(things.all(), [{ name: 'a' }, { name: 'b' }, { name: 'c' }])
+  await again.write([put('b', null), put('a', { name: 'new' })])
+  assert.deepEqual(things.all(), [{ name: 'new' }, { name: 'c' }])
+  again.close()
+})
+
 inFolder('a second opener is refused while the first is there', async (path) => {
   const store = openStore(path)
   store.collection('things', asName)

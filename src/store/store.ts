@@ -3,13 +3,16 @@
  *
  *   portolan.db   document(collection, id, body)   user_version = schema, application_id = ours
  *
- * Promise: what `write` has resolved for survives a power cut (WAL, synchronous=FULL), and a
- * change set is there wholly or not at all. Reads come from memory. One process at a time: the
- * file is locked while it is open. Limit: every commit blocks the process for one fsync, so
- * changes that wait together share one.
+ * Promise: what `write` has resolved for survives a power cut, and a change set is there wholly or
+ * not at all. Reads come from memory. One process at a time: the file is locked while it is open.
+ *
+ * A commit appends to SQLite's write-ahead log and costs no wait (synchronous=NORMAL, which keeps
+ * the file sound whatever happens). What makes it durable is that log's flush to the disk; it is
+ * done here, on a pool thread, so that a caller can go on with other work meanwhile. Changes that
+ * come during a flush share the next commit.
  */
-import { closeSync, existsSync, openSync } from 'node:fs'
-import { DatabaseSync } from 'node:sqlite'
+import { closeSync, existsSync, fdatasync, fdatasyncSync, openSync } from 'node:fs'
+import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { parseExact, renderExact } from '../base/json.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 
@@ -28,16 +31,16 @@ export interface Change {
 export interface Store {
   /** Reads a collection whole; a document that `parse` refuses makes the state unreadable. */
   collection<T>(name: string, parse: (document: unknown) => T): Collection<T>
-  /** Durable and visible when it resolves. Changes that wait share one commit. */
+  /** Committed at once, unless a flush is under way; durable and visible when it resolves. */
   write(changes: readonly Change[]): Promise<void>
-  /** Commits what waits and lets go of the file. */
+  /** Commits and flushes what waits and lets go of the file. */
   close(): void
 }
 
 /** 'Port' in ASCII: tells our files from other SQLite files. */
 const applicationId = 0x506f7274
 const schemaVersion = 1
-/** Change sets that may wait for one commit: more means the disk stands still. */
+/** Change sets that may wait for one flush: more means the disk stands still. */
 const waitingMax = 65_536
 
 interface Waiting {
@@ -47,8 +50,8 @@ interface Waiting {
 }
 
 interface Mirror {
-  set(id: string, document: unknown): void
-  delete(id: string): void
+  /** What is durable now, as text: a document is read when it is asked for. */
+  set(id: string, body: string | null): void
   /** Refuses a document that could not be read again. */
   check(document: unknown): void
 }
@@ -63,7 +66,7 @@ export function openStore(path: string): Store {
     db = new DatabaseSync(path)
     db.exec('PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE;')
     if (existed) checkIdentity(db, path)
-    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;')
     prepareSchema(db)
     return new SqliteStore(db, path)
   } catch (error) {
@@ -135,22 +138,38 @@ function prepareSchema(db: DatabaseSync): void {
 class SqliteStore implements Store {
   readonly #db: DatabaseSync
   readonly #path: string
+  readonly #put: StatementSync
+  readonly #remove: StatementSync
   readonly #mirrors = new Map<string, Mirror>()
+  /** Not committed yet: they came during a flush. */
   #waiting: Waiting[] = []
+  /** Committed, and being flushed. */
+  #flushing: Waiting[] = []
+  /** SQLite's log, once the first commit has made it. */
+  #log: number | undefined
   #closed = false
 
   constructor(db: DatabaseSync, path: string) {
     this.#db = db
     this.#path = path
+    this.#put = db.prepare(
+      'INSERT INTO document VALUES (?, ?, ?) ' +
+        'ON CONFLICT (collection, id) DO UPDATE SET body = excluded.body',
+    )
+    this.#remove = db.prepare('DELETE FROM document WHERE collection = ? AND id = ?')
   }
 
   collection<T>(name: string, parse: (document: unknown) => T): Collection<T> {
     if (this.#mirrors.has(name)) throw new Error(`collection ${name} is open already`)
-    const documents = new Map<string, T>()
+    const read = (body: string) => parse(parseExact(body))
+    const bodies = new Map<string, string>()
+    /** Read at the start already, for the first who asks for all: most never ask again. */
+    const early = new Map<string, T>()
     const rows = this.#db.prepare('SELECT id, body FROM document WHERE collection = ?').all(name)
     for (const { id, body } of rows) {
       try {
-        documents.set(String(id), parse(parseExact(String(body))))
+        early.set(String(id), read(String(body)))
+        bodies.set(String(id), String(body))
       } catch (error) {
         throw new Refusal(
           'internal',
@@ -160,17 +179,24 @@ class SqliteStore implements Store {
       }
     }
     this.#mirrors.set(name, {
-      set: (id, document) => {
-        documents.set(id, parse(document))
+      set(id, body) {
+        early.delete(id)
+        if (body === null) bodies.delete(id)
+        else bodies.set(id, body)
       },
-      delete: (id) => {
-        documents.delete(id)
-      },
-      check: (document) => {
-        parse(document)
-      },
+      check: (document) => void parse(document),
     })
-    return { get: (id) => documents.get(id), all: () => [...documents.values()] }
+    return {
+      get(id) {
+        const body = bodies.get(id)
+        return body === undefined ? undefined : read(body)
+      },
+      all() {
+        const documents = [...bodies].map(([id, body]) => early.get(id) ?? read(body))
+        early.clear()
+        return documents
+      },
+    }
   }
 
   write(changes: readonly Change[]): Promise<void> {
@@ -183,16 +209,26 @@ class SqliteStore implements Store {
         )
       }
       const rendered = changes.map((change) => ({ change, body: this.#render(change) }))
-      // setImmediate: whatever this turn of the event loop still asks for shares the commit.
-      if (this.#waiting.length === 0) setImmediate(() => this.#commit())
       this.#waiting.push({ changes: rendered, resolve, reject })
+      if (this.#flushing.length === 0) this.#commit()
     })
   }
 
   close(): void {
     if (this.#closed) return
-    this.#commit()
     this.#closed = true
+    // Of a flush under way nobody can say whether it has ended: another one is cheap.
+    const committed = this.#flushing
+    this.#flushing = []
+    const waiting = this.#takeWaiting()
+    const log = this.#log
+    try {
+      if (log !== undefined) fdatasyncSync(log)
+      for (const each of [...committed, ...waiting]) this.#acknowledge(each)
+    } catch (error) {
+      this.#refuse([...committed, ...waiting], error)
+    }
+    if (log !== undefined) closeSync(log)
     this.#db.close()
   }
 
@@ -205,34 +241,52 @@ class SqliteStore implements Store {
     return renderExact(change.document)
   }
 
+  /** Commits all that waits and begins to flush it. */
   #commit(): void {
-    const batch = this.#waiting
-    this.#waiting = []
-    if (batch.length === 0 || this.#closed) return
+    const batch = this.#takeWaiting()
+    if (batch.length === 0) return
+    this.#flushing = batch
     try {
-      this.#apply(batch)
+      this.#log ??= openSync(`${this.#path}-wal`, 'r')
+      fdatasync(this.#log, (error) => this.#flushed(batch, error))
     } catch (error) {
-      const sentence = `the state file ${this.#path} cannot be written: ${messageOf(error)}`
-      for (const each of batch) each.reject(new Refusal('internal', sentence, { cause: error }))
-      return
-    }
-    for (const each of batch) {
-      for (const { change, body } of each.changes) this.#mirror(change, body)
-      each.resolve()
+      this.#flushed(batch, error)
     }
   }
 
+  #flushed(batch: readonly Waiting[], error: unknown): void {
+    if (this.#closed) return
+    this.#flushing = []
+    if (error === null) for (const each of batch) this.#acknowledge(each)
+    else this.#refuse(batch, error)
+    this.#commit()
+  }
+
+  /** What waited, committed; what cannot be is refused. */
+  #takeWaiting(): Waiting[] {
+    const batch = this.#waiting
+    this.#waiting = []
+    if (batch.length === 0) return batch
+    try {
+      this.#apply(batch)
+      return batch
+    } catch (error) {
+      this.#refuse(batch, error)
+      return []
+    }
+  }
+
+  #refuse(batch: readonly Waiting[], error: unknown): void {
+    const sentence = `the state file ${this.#path} cannot be written: ${messageOf(error)}`
+    for (const each of batch) each.reject(new Refusal('internal', sentence, { cause: error }))
+  }
+
   #apply(batch: readonly Waiting[]): void {
-    const put = this.#db.prepare(
-      'INSERT INTO document VALUES (?, ?, ?) ' +
-        'ON CONFLICT (collection, id) DO UPDATE SET body = excluded.body',
-    )
-    const remove = this.#db.prepare('DELETE FROM document WHERE collection = ? AND id = ?')
     this.#db.exec('BEGIN IMMEDIATE')
     try {
       for (const { change, body } of batch.flatMap((each) => each.changes)) {
-        if (body === null) remove.run(change.collection, change.id)
-        else put.run(change.collection, change.id, body)
+        if (body === null) this.#remove.run(change.collection, change.id)
+        else this.#put.run(change.collection, change.id, body)
       }
       this.#db.exec('COMMIT')
     } catch (error) {
@@ -241,9 +295,10 @@ class SqliteStore implements Store {
     }
   }
 
-  #mirror(change: Change, body: string | null): void {
-    const mirror = this.#mirrors.get(change.collection)
-    if (body === null) mirror?.delete(change.id)
-    else mirror?.set(change.id, parseExact(body))
+  #acknowledge({ changes, resolve }: Waiting): void {
+    for (const { change, body } of changes) {
+      this.#mirrors.get(change.collection)?.set(change.id, body)
+    }
+    resolve()
   }
 }
