@@ -17,8 +17,8 @@ const address = (text: string): Address => {
   assert.ok(parsed, text)
   return parsed
 }
-const next = (subnet: SubnetAllocator): string | undefined => {
-  const found = subnet.takeLowest()
+const next = (subnet: SubnetAllocator, range?: Prefix): string | undefined => {
+  const found = subnet.takeLowest(range)
   return found && formatAddress(found)
 }
 
@@ -72,11 +72,15 @@ test('addresses are handed out from the lowest, a released one first', () => {
 })
 
 test('an ip-range limits what is chosen, not what is asked for', () => {
-  const subnet = new SubnetAllocator(prefix('192.0.2.0/24'), prefix('192.0.2.128/30'))
+  const subnet = new SubnetAllocator(prefix('192.0.2.0/24'))
+  const range = prefix('192.0.2.128/30')
   assert.ok(subnet.take(address('192.0.2.50')))
   assert.ok(!subnet.take(address('192.0.2.50')))
-  const all = Array.from({ length: 5 }, () => next(subnet))
+  const all = Array.from({ length: 5 }, () => next(subnet, range))
   assert.deepEqual(all, [...[128, 129, 130, 131].map((n) => `192.0.2.${n}`), undefined])
+  assert.equal(subnet.available(range), 0n)
+  assert.equal(subnet.available(prefix('192.0.2.0/25')), 126n)
+  assert.equal(subnet.inUse, 7n)
 })
 
 test('small subnets and IPv6 give exactly their usable addresses', () => {
@@ -88,7 +92,14 @@ test('small subnets and IPv6 give exactly their usable addresses', () => {
   assert.deepEqual(all('10.0.0.0/31'), ['10.0.0.0', '10.0.0.1'])
   assert.deepEqual(all('10.0.0.0/32'), ['10.0.0.0'])
   assert.deepEqual(all('fd00::/64').slice(0, 2), ['fd00::1', 'fd00::2'])
+  assert.deepEqual(all('fd00::/127'), ['fd00::1'])
+  assert.deepEqual(all('fd00::/128'), [])
   const wide = new SubnetAllocator(prefix('fd00::/64'))
+  const far = prefix('fd00::f000:0:0:0/112')
+  assert.equal(next(wide, far), 'fd00::f000:0:0:0')
+  assert.equal(next(wide, far), 'fd00::f000:0:0:1')
+  assert.equal(wide.available(far), 65_534n)
+  assert.equal(wide.available(), 2n ** 64n - 3n)
   assert.ok(wide.take(address('fd00::ffff:ffff:ffff:ffff')))
   assert.ok(!wide.take(address('fd00::ffff:ffff:ffff:ffff')))
 })
@@ -199,16 +210,17 @@ test('a static address is never handed out while it is held', () => {
   const action = fc.tuple(fc.constantFrom('take', 'lowest', 'release'), fc.nat(40))
   fc.assert(
     fc.property(fc.array(action, { maxLength: 120 }), (actions) => {
-      const subnet = new SubnetAllocator(prefix('10.0.0.0/27'), prefix('10.0.0.8/29'))
+      const subnet = new SubnetAllocator(prefix('10.0.0.0/27'))
+      const range = prefix('10.0.0.8/29')
       const held = new Map<string, Address>()
       for (const [verb, index] of actions) {
         const wanted = { family: 4 as const, value: prefix('10.0.0.0/27').base + BigInt(index) }
         const text = formatAddress(wanted)
         if (verb === 'lowest') {
-          const found = subnet.takeLowest()
+          const found = subnet.takeLowest(range)
           if (found === undefined) continue
           assert.ok(!held.has(formatAddress(found)))
-          assert.ok(contains(prefix('10.0.0.8/29'), found))
+          assert.ok(contains(range, found))
           held.set(formatAddress(found), found)
         } else if (verb === 'take') {
           const free = index > 0 && index < 31 && !held.has(text)

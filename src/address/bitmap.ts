@@ -70,6 +70,19 @@ export class Bitmap {
     return found === undefined || found >= this.size ? undefined : found
   }
 
+  /** How many of the numbers from `first` up to `last` are taken. */
+  countWithin(first: number, last: number): number {
+    let count = 0
+    for (const [word, value] of this.#levels[0] ?? []) {
+      const base = word * wordBits
+      if (base > last || base + wordBits <= first) continue
+      const low = first > base ? -1 << (first - base) : -1
+      const high = last < base + wordBits - 1 ? ~(-2 << (last - base)) : -1
+      count += bitsSet(value & low & high)
+    }
+    return count
+  }
+
   #lowestFree(level: number, from: number): number | undefined {
     const word = Math.floor(from / wordBits)
     const free = ~this.#word(level, word) & (-1 << from % wordBits)
@@ -85,3 +98,9 @@ export class Bitmap {
 }
 
 const bit = (index: number): number => 1 << index % wordBits
+
+function bitsSet(word: number): number {
+  let count = 0
+  for (let left = word; left !== 0; left &= left - 1) count++
+  return count
+}

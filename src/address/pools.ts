@@ -39,6 +39,9 @@ export const defaultPoolSources: readonly PoolSource[] = [
   source('10.192.0.0/10', 24),
 ]
 
+/** Docker's list for networks of more hosts than one. */
+export const globalPoolSources: readonly PoolSource[] = [source('10.0.0.0/8', 24)]
+
 /**
  * `default-address-pools` of the configuration: sorted, those contained in another dropped.
  * Throws a RangeError with the entry in its sentence.
@@ -123,22 +126,27 @@ export class PoolAllocator {
     }
   }
 
+  /** Reserves what `findLowest` finds. */
+  reserveLowest(family: 4 | 6, busy: readonly Prefix[], size?: number): Prefix | undefined {
+    const found = this.findLowest(family, busy, size)
+    if (found !== undefined) this.reserve(found)
+    return found
+  }
+
   /**
-   * Reserves the lowest free subnet of the sources that collides neither with a reserved one
-   * nor with `busy` (what the host itself uses).
+   * The lowest free subnet of the sources that collides neither with a reserved one nor with
+   * `busy` (what the host itself uses).
    *
    * @param size prefix length wanted, when not that of the source
    */
-  reserveLowest(family: 4 | 6, busy: readonly Prefix[], size?: number): Prefix | undefined {
+  findLowest(family: 4 | 6, busy: readonly Prefix[], size?: number): Prefix | undefined {
     const blocks = disjoint(busy)
     this.#checkHints(blocks)
     for (const [at, { base, size: ownSize }] of this.#sources.entries()) {
       const length = size ?? ownSize
       if (base.family !== family || length < base.length) continue
       const found = this.#lowestIn(base, length, blocks[family], at, size === undefined)
-      if (found === undefined) continue
-      this.reserve(found)
-      return found
+      if (found !== undefined) return found
     }
     return undefined
   }

@@ -68,11 +68,11 @@ export function overlaps(a: Prefix, b: Prefix): boolean {
 }
 
 /**
- * Addresses that hosts may have: without network and broadcast address (IPv4 up to /30),
- * without the subnet-router anycast address (IPv6 up to /126).
+ * Addresses that hosts may have: without network and broadcast address (IPv4 up to /30), without
+ * the subnet-router anycast address (IPv6; a /128 has none then, as with Docker).
  */
 export function usable(prefix: Prefix): { readonly first: bigint; readonly last: bigint } {
   const last = lastOf(prefix)
-  if (prefix.length >= addressBits(prefix.family) - 1) return { first: prefix.base, last }
+  if (prefix.family === 4 && prefix.length >= 31) return { first: prefix.base, last }
   return { first: prefix.base + 1n, last: prefix.family === 4 ? last - 1n : last }
 }

@@ -44,12 +44,14 @@ function allocatePools(
   const automatic = families.filter(
     (family) => !spec.ipam.pools.some((pool) => familyOf(pool) === family && isNamed(pool, family)),
   )
-  const busy = automatic.length > 0 ? busyPrefixes(room, automatic) : []
+  const space = spec.scope === 'global' ? 'GlobalDefault' : 'LocalDefault'
+  const isFree = automatic.length === 0 || space === 'GlobalDefault'
+  const busy = isFree ? [] : busyPrefixes(room, automatic)
   const { pools } = spec.ipam
   const { namedGatewaysOnly } = driver
   const gateways = { gatewayFamilies, namedGatewaysOnly }
   const wanted = { networkId: id, networkName: spec.name, pools, families, busy }
-  return room.ipam.allocate({ ...wanted, ...gateways })
+  return room.ipam.allocate({ ...wanted, ...gateways, space })
 }
 
 /** Unlike `0.0.0.0/24`, which leaves the choice to the pools. */

@@ -8,7 +8,7 @@ import { specOfRequest, validateIpam, validateNetwork } from './validate.ts'
 
 const heading = 'invalid network config:\n'
 const refusesPool = (pool: IpamPoolSpec, problem: string) =>
-  assert.throws(() => validateIpam([pool]), { kind: 'invalid', message: heading + problem })
+  assert.throws(() => validateIpam([pool], true), { kind: 'invalid', message: heading + problem })
 
 test('subnets that cannot be are refused in Docker’s words', () => {
   refusesPool({ subnet: 'bogus' }, 'invalid subnet bogus: invalid CIDR block notation')

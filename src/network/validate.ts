@@ -5,6 +5,7 @@
 import { parseAddress, type Address } from '../address/ip.ts'
 import {
   contains,
+  containsPrefix,
   formatPrefix,
   overlaps,
   parsePrefix,
@@ -64,11 +65,15 @@ export function specOfRequest(
 /** Everything about the request itself that is refused. */
 export function validateNetwork(spec: NetworkSpec): void {
   refuseSwarm(spec)
-  validateIpam(spec.ipam.pools)
+  validateIpam(spec.ipam.pools, spec.enableIpv6)
   if (spec.name.trim() === '') throw new Refusal('invalid', 'invalid name: name is empty')
   if (spec.configOnly) validateConfigOnly(spec)
   if (spec.configFrom !== '') validateConfigFrom(spec)
   if (!spec.configOnly) validateScope(spec)
+  if (spec.ipam.driver === 'null' && !spec.configOnly && spec.ipam.pools.length > 0) {
+    const sentence = 'null ipam driver does not handle specific address pool requests'
+    throw new Refusal('invalid', sentence)
+  }
   if (!spec.enableIpv4 && !spec.enableIpv6 && spec.configFrom === '') {
     throw new Refusal('invalid', 'IPv4 or IPv6 must be enabled')
   }
@@ -121,20 +126,28 @@ function validateScope(spec: NetworkSpec): void {
   }
 }
 
+const mappedBlock: Prefix = { family: 6, base: 0xffffn << 32n, length: 96 }
+
 const familyName = (prefix: Prefix): string => (prefix.family === 4 ? 'IPv4' : 'IPv6')
 
 /** Docker's checks of every pool of the request; all problems in one refusal. */
-export function validateIpam(pools: readonly IpamPoolSpec[]): void {
-  refuseProblems('invalid network config', pools.flatMap(problemsOfPool))
+export function validateIpam(pools: readonly IpamPoolSpec[], enableIpv6: boolean): void {
+  const problems = pools.flatMap((pool) => problemsOfPool(pool, enableIpv6))
+  refuseProblems('invalid network config', problems)
 }
 
-function problemsOfPool(pool: IpamPoolSpec): string[] {
+function problemsOfPool(pool: IpamPoolSpec, enableIpv6: boolean): string[] {
   const parsed = parsePrefix(pool.subnet)
   if (parsed === undefined) return [`invalid subnet ${pool.subnet}: invalid CIDR block notation`]
   const problems: string[] = []
   const subnet = parsed.prefix
+  // Kept as it is, and of no use: Docker does not look at it either.
+  if (subnet.family === 6 && !enableIpv6) return []
   if (hasHostBits(parsed)) {
     problems.push(`invalid subnet ${pool.subnet}: it should be ${formatPrefix(subnet)}`)
+  }
+  if (containsPrefix(mappedBlock, subnet)) {
+    problems.push(`invalid subnet ${pool.subnet}: it is not a valid IPv6 subnet`)
   }
   // With host bits set, Docker goes on to name the subnet as it was written.
   const written = pool.subnet
@@ -174,9 +187,13 @@ function problemsOfRange(text: string, subnet: Prefix, written: string): string[
 
 function problemOfAddress(text: string, subnet: Prefix, written: string): string | undefined {
   if (text === '') return undefined
-  const address: Address | undefined = parseAddress(text)
-  if (address === undefined) return 'invalid address'
+  // An address of a link is an address, in no subnet.
+  const [plain = '', zone] = text.split('%')
+  const address: Address | undefined = parseAddress(plain)
+  if (address === undefined || (zone !== undefined && address.family === 4)) {
+    return 'invalid address'
+  }
   if (address.family !== subnet.family) return `parent subnet is an ${familyName(subnet)} block`
-  if (!contains(subnet, address)) return `parent subnet ${written} doesn't contain this address`
+  if (zone !== undefined || !contains(subnet, address)) return `parent subnet ${written} doesn't contain this address`
   return undefined
 }

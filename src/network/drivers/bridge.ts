@@ -2,12 +2,11 @@
  * The bridge driver: a network is a Linux bridge with the gateway's address on it, an endpoint is
  * a veth pair whose container end is born in the container's namespace under its final name.
  */
-import { overlaps, parsePrefix } from '../../address/prefix.ts'
+import { overlaps, parsePrefix, type Prefix } from '../../address/prefix.ts'
 import { Refusal, refusalOf } from '../../base/refusal.ts'
 import type { BridgeIntent } from '../../firewall/intent.ts'
 import type { BridgeObject, KernelObject, VethObject } from '../../kernel/object.ts'
 import type { AllocatedPool, Endpoint, Network, NetworkSpec } from '../model.ts'
-import { familyOf } from '../ipam/ipam.ts'
 import type { Driver, HostFacts, SandboxRef } from './driver.ts'
 import { factsForMtu, insideObjects, refuseIpv6BelowMtu } from './inside.ts'
 import { optionKeys, parseBridgeOptions, type BridgeOptions } from './options.ts'
@@ -67,11 +66,6 @@ function validate(id: string, spec: NetworkSpec, host: HostFacts): void {
   if (spec.ipam.driver === 'null') {
     throw new Refusal('invalid', `ipv${spec.enableIpv4 ? 4 : 6} pool is empty`)
   }
-  for (const family of [4, 6]) {
-    if (spec.ipam.pools.filter((pool) => familyOf(pool) === family).length > 1) {
-      throw new Refusal('forbidden', "bridge driver doesn't support multiple subnets")
-    }
-  }
   const bridge = bridgeName(id, options)
   const other = bridgesOf(host, bridge).find((one) => one.network.id !== id)
   if (other !== undefined) throw conflict(id, bridge, other, 'networks have same bridge name')
@@ -81,12 +75,31 @@ function validate(id: string, spec: NetworkSpec, host: HostFacts): void {
   }
 }
 
+const multicast6: Prefix = { family: 6, base: 0xffn << 120n, length: 8 }
+const linkLocal6: Prefix = { family: 6, base: 0xfe80n << 112n, length: 64 }
+
+/** A bridge has link-local addresses already, of another length they would be two. */
+function refuseSubnet6(subnet: Prefix, address: string): void {
+  if (overlaps(subnet, multicast6)) {
+    throw new Refusal('invalid', `multicast subnet '${address}' is not allowed`)
+  }
+  const isLinkLocal = overlaps(subnet, linkLocal6)
+  if (!isLinkLocal || (subnet.base === linkLocal6.base && subnet.length === 64)) return
+  const sentence = `'${address}' clashes with the Link-Local prefix 'fe80::/64'`
+  throw new Refusal('invalid', sentence)
+}
+
 /** Pools with an ip-range are not checked against each other when they are reserved. */
 function validatePools(network: Network, host: HostFacts): void {
   const bridge = bridgeName(network.id, parseBridgeOptions(network.spec.options))
+  const families = network.pools.map(({ family }) => family)
+  if (new Set(families).size < families.length) {
+    throw new Refusal('forbidden', "bridge driver doesn't support multiple subnets")
+  }
   for (const pool of network.pools) {
-    if (pool.ipRange === undefined) continue
     const subnet = parsePrefix(pool.subnet)?.prefix
+    if (subnet?.family === 6) refuseSubnet6(subnet, `${pool.gateway ?? ''}/${subnet.length}`)
+    if (pool.ipRange === undefined) continue
     const other = bridgesOf(host).find(
       (one) =>
         one.network.id !== network.id &&

@@ -58,6 +58,60 @@ test('overlaps and taken gateways or auxiliary addresses are refused, nothing is
   ipam.allocate(demand('b', [{ subnet: '10.4.0.0/24' }]))
 })
 
+test('networks that share a subnet by ranges know of each other’s addresses', () => {
+  const ipam = new Ipam(defaultPoolSources)
+  const subnet = '10.7.0.0/24'
+  const free = { gatewayFamilies: new Set<4 | 6>(), namedGatewaysOnly: true }
+  const low = { subnet, ipRange: '10.7.0.0/25', gateway: '10.7.0.1' }
+  const one = networkOf('one', ipam.allocate({ ...demand('one', [low]), ...free }))
+  const overlap = /Pool overlaps with other one on this address space/
+  assert.throws(() => ipam.allocate({ ...demand('two', [low]), ...free }), overlap)
+  assert.throws(() => ipam.allocate({ ...demand('two', [{ subnet }]), ...free }), overlap)
+  const high = { subnet, ipRange: '10.7.0.128/25' }
+  assert.throws(() => ipam.allocate({ ...demand('two', [{ ...high, gateway: '10.7.0.1' }]), ...free }), {
+    message: 'failed to allocate gateway (10.7.0.1): Address already in use',
+  })
+  const two = networkOf('two', ipam.allocate({ ...demand('two', [high]), ...free }))
+  assert.equal(ipam.takeAddress(two, 4), '10.7.0.128/24')
+  assert.throws(() => ipam.takeAddress(one, 4, '10.7.0.128'), /Address already in use/)
+  assert.equal(ipam.usage('one')[0]?.available, 126n)
+  ipam.release('one')
+  assert.equal(ipam.takeAddress(two, 4, '10.7.0.1'), '10.7.0.1/24')
+  assert.throws(() => ipam.allocate(demand('three', [{ subnet }])), overlap)
+  ipam.release('two')
+  ipam.allocate(demand('three', [{ subnet }]))
+})
+
+test('the global address space is one of its own', () => {
+  const ipam = new Ipam(defaultPoolSources)
+  ipam.allocate(demand('a', [{ subnet: '10.0.0.0/24' }]))
+  const wide = { ...demand('b', []), space: 'GlobalDefault' } as const
+  const pools = ipam.allocate(wide)
+  assert.deepEqual(pools.map(({ subnet, addressSpace }) => [subnet, addressSpace]), [['10.0.0.0/24', 'GlobalDefault']])
+  const after = new Ipam(defaultPoolSources)
+  after.restore(networkOf('b', pools))
+  assert.equal(after.allocate({ ...wide, networkId: 'c' })[0]?.subnet, '10.0.1.0/24')
+  const six = { ...wide, networkId: 'd', families: [6] as const }
+  assert.throws(() => ipam.allocate(six), /^Refusal: all predefined address pools have been fully subnetted$/)
+})
+
+test('a size from the pools has neither range nor gateway of its own', () => {
+  const ipam = new Ipam(defaultPoolSources)
+  const any = { subnet: '0.0.0.0/24' }
+  assert.throws(() => ipam.allocate(demand('a', [{ ...any, ipRange: '0.0.0.0/25' }])), {
+    message: 'failed to parse pool request for address space "LocalDefault" pool "" ' +
+      'subpool "0.0.0.0/25": invalid address subpool',
+  })
+  assert.throws(() => ipam.allocate(demand('a', [{ ...any, gateway: '0.0.0.1' }])), {
+    message: 'failed to allocate gateway (0.0.0.1): requested address is out of range',
+  })
+  const full = { subnet: '10.3.0.0/24', ipRange: '10.3.0.0/32' }
+  assert.throws(() => ipam.allocate(demand('a', [full])), {
+    message: 'failed to allocate gateway (): no available addresses on this pool',
+  })
+  assert.equal(ipam.allocate(demand('a', [any]))[0]?.subnet, '172.17.0.0/24')
+})
+
 test('addresses are taken, refused when taken, and exhausted with Docker’s sentence', () => {
   const ipam = new Ipam(defaultPoolSources)
   const network = networkOf('id', ipam.allocate(demand('id', [{ subnet: '10.3.0.0/30' }])))

@@ -5,7 +5,7 @@
  * Every method either holds completely or changes nothing.
  */
 import { formatAddress, parseAddress, type Address } from '../../address/ip.ts'
-import { PoolAllocator, type PoolSource } from '../../address/pools.ts'
+import { globalPoolSources, PoolAllocator, type PoolSource } from '../../address/pools.ts'
 import { contains, formatPrefix, parsePrefix, type Prefix } from '../../address/prefix.ts'
 import { SubnetAllocator } from '../../address/subnet.ts'
 import { Refusal } from '../../base/refusal.ts'
@@ -17,6 +17,8 @@ export const anySubnet = { 4: '0.0.0.0/0', 6: '::/0' } as const
 /** What a network needs pools for. */
 export interface PoolDemand {
   readonly networkId: string
+  /** Default: the local one. */
+  readonly space?: AddressSpace
   /** For sentences. */
   readonly networkName: string
   readonly pools: readonly IpamPoolSpec[]
@@ -32,19 +34,39 @@ export interface PoolDemand {
 /** In the sentence about routes that leave no room. */
 const routesNamedMax = 8
 
+/**
+ * Address spaces do not know of each other: networks of plugins of global scope take their pools
+ * from the global one, as with Docker.
+ */
+export type AddressSpace = 'LocalDefault' | 'GlobalDefault'
+
 interface Lease {
+  readonly space: AddressSpace
   readonly pool: AllocatedPool
   readonly allocator: SubnetAllocator
+  /** Where addresses are chosen. */
+  readonly range: Prefix
+}
+
+/** A subnet, which several networks may share by ranges. */
+interface Shared {
+  readonly allocator: SubnetAllocator
+  readonly ranges: string[]
 }
 
 export class Ipam {
-  #pools: PoolAllocator
+  readonly #pools: Readonly<Record<AddressSpace, PoolAllocator>>
   #leases = new Map<string, readonly Lease[]>()
+  /** By address space and subnet. */
+  #shared = new Map<string, Shared>()
   /** Subnets of networks as the kernel writes them, and how many networks have them. */
   #subnets = new Map<string, number>()
 
   constructor(sources: readonly PoolSource[]) {
-    this.#pools = new PoolAllocator(sources)
+    this.#pools = {
+      LocalDefault: new PoolAllocator(sources),
+      GlobalDefault: new PoolAllocator(globalPoolSources),
+    }
   }
 
   /** Reserves the pools of a new network with gateway and auxiliary addresses, IPv4 first. */
@@ -57,7 +79,7 @@ export class Ipam {
         for (const pool of given) leases.push(this.#given(pool, family, demand))
       }
     } catch (error) {
-      for (const { allocator } of leases) this.#pools.release(allocator.subnet)
+      for (const lease of leases) this.#giveUp(lease)
       throw error
     }
     this.#keep(demand.networkId, leases)
@@ -67,22 +89,23 @@ export class Ipam {
   /** Takes the pools of a stored network as they are. */
   restore(network: Network): void {
     const leases = network.pools.map((pool): Lease => {
-      const allocator = allocatorOf(pool.subnet, pool.ipRange)
-      this.#pools.reserve(allocator.subnet)
+      const space = pool.addressSpace === 'GlobalDefault' ? 'GlobalDefault' : 'LocalDefault'
+      const { subnet, range } = prefixesOf(pool.subnet, pool.ipRange)
+      const allocator = this.#share(space, subnet, range)
       for (const text of [pool.gateway, ...Object.values(pool.auxiliary)]) {
         const address = text === null ? undefined : parseAddress(text)
         if (address !== undefined) allocator.take(address)
       }
-      return { pool, allocator }
+      return { space, pool, allocator, range }
     })
     this.#keep(network.id, leases)
   }
 
   /** Gives the pools of a network back; idempotent. */
   release(networkId: string): void {
-    for (const { allocator } of this.#leases.get(networkId) ?? []) {
-      this.#pools.release(allocator.subnet)
-      const text = formatPrefix(allocator.subnet)
+    for (const lease of this.#leases.get(networkId) ?? []) {
+      this.#giveUp(lease)
+      const text = formatPrefix(lease.allocator.subnet)
       const count = this.#subnets.get(text) ?? 0
       if (count > 1) this.#subnets.set(text, count - 1)
       else this.#subnets.delete(text)
@@ -96,6 +119,31 @@ export class Ipam {
       const text = formatPrefix(allocator.subnet)
       this.#subnets.set(text, (this.#subnets.get(text) ?? 0) + 1)
     }
+  }
+
+  /** The addresses of a subnet, which is reserved by the first that has a part in it. */
+  #share(space: AddressSpace, subnet: Prefix, range: Prefix): SubnetAllocator {
+    const key = keyOf(space, subnet)
+    const shared = this.#shared.get(key) ?? { allocator: new SubnetAllocator(subnet), ranges: [] }
+    if (shared.ranges.length === 0) this.#pools[space].reserve(subnet)
+    this.#shared.set(key, shared)
+    shared.ranges.push(formatPrefix(range))
+    return shared.allocator
+  }
+
+  #giveUp({ space, pool, allocator, range }: Lease): void {
+    const key = keyOf(space, allocator.subnet)
+    const ranges = this.#shared.get(key)?.ranges
+    const at = ranges?.indexOf(formatPrefix(range)) ?? -1
+    if (ranges === undefined || at < 0) return
+    ranges.splice(at, 1)
+    for (const text of [pool.gateway, ...Object.values(pool.auxiliary)]) {
+      const address = text === null ? undefined : parseAddress(text)
+      if (address !== undefined) allocator.release(address)
+    }
+    if (ranges.length > 0) return
+    this.#shared.delete(key)
+    this.#pools[space].release(allocator.subnet)
   }
 
   /** Whether a route's destination is the subnet of one of our networks. */
@@ -117,8 +165,8 @@ export class Ipam {
       }
       throw new Refusal('forbidden', 'Address already in use')
     }
-    for (const { allocator } of leases) {
-      const address = allocator.takeLowest()
+    for (const { allocator, range } of leases) {
+      const address = allocator.takeLowest(range)
       if (address !== undefined) return withLength(address, allocator)
     }
     const none = `no available IPv${family} addresses on this network's address pools`
@@ -144,10 +192,10 @@ export class Ipam {
 
   /** Usage by subnet, as `Status.IPAM.Subnets` of network inspect. */
   usage(networkId: string): readonly { subnet: string; inUse: bigint; available: bigint }[] {
-    return (this.#leases.get(networkId) ?? []).map(({ pool, allocator }) => ({
+    return (this.#leases.get(networkId) ?? []).map(({ pool, allocator, range }) => ({
       subnet: pool.subnet,
       inUse: allocator.inUse,
-      available: allocator.available,
+      available: allocator.available(range),
     }))
   }
 
@@ -156,23 +204,19 @@ export class Ipam {
   }
 
   #automatic(family: 4 | 6, demand: PoolDemand, size?: number, spec?: IpamPoolSpec): Lease {
-    const subnet = this.#pools.reserveLowest(family, demand.busy, size)
+    const space = demand.space ?? 'LocalDefault'
+    const subnet = this.#pools[space].findLowest(family, demand.busy, size)
     if (subnet === undefined) throw this.#exhausted(family, demand)
-    try {
-      const filled = { ...spec, subnet: formatPrefix(subnet) }
-      const lease = leaseOf(filled, new SubnetAllocator(subnet), demand)
-      const { gateway } = lease.pool
-      if (size !== undefined || gateway === null) return lease
-      return { ...lease, pool: { ...lease.pool, shown: { ...lease.pool.shown, gateway } } }
-    } catch (error) {
-      this.#pools.release(subnet)
-      throw error
-    }
+    const filled = { ...spec, subnet: formatPrefix(subnet) }
+    const lease = this.#lease(filled, space, subnet, subnet, demand)
+    const { gateway } = lease.pool
+    if (size !== undefined || gateway === null) return lease
+    return { ...lease, pool: { ...lease.pool, shown: { ...lease.pool.shown, gateway } } }
   }
 
-  #exhausted(family: 4 | 6, { busy }: PoolDemand): Refusal {
+  #exhausted(family: 4 | 6, { busy, space = 'LocalDefault' }: PoolDemand): Refusal {
     const sentence = 'all predefined address pools have been fully subnetted'
-    const all = this.#pools.inTheWay(family, busy).map(formatPrefix)
+    const all = this.#pools[space].inTheWay(family, busy).map(formatPrefix)
     if (all.length === 0) return new Refusal('invalid', sentence)
     const named = all.slice(0, routesNamedMax).join(', ')
     const more = all.length > routesNamedMax ? ` and ${all.length - routesNamedMax} more` : ''
@@ -181,24 +225,82 @@ export class Ipam {
   }
 
   #given(spec: IpamPoolSpec, family: 4 | 6, demand: PoolDemand): Lease {
-    const parsed = parsePrefix(spec.subnet)
-    if (parsed === undefined) throw new Refusal('invalid', `invalid subnet ${spec.subnet}`)
-    const { prefix } = parsed
-    if (spec.subnet === anySubnet[family]) return this.#automatic(family, demand, undefined, spec)
-    // 0.0.0.0/24 stands for "a /24 from the pools".
-    if (prefix.base === 0n && prefix.length > 0) {
-      return this.#automatic(family, demand, prefix.length, spec)
+    const { subnet, range } = prefixesOf(spec.subnet, spec.ipRange)
+    const space = demand.space ?? 'LocalDefault'
+    // 0.0.0.0/24 stands for "a /24 from the pools", 0.0.0.0/0 for what they give out.
+    if (subnet.base === 0n) {
+      refuseParts(spec, space)
+      const size = subnet.length === 0 ? undefined : subnet.length
+      return this.#automatic(family, demand, size, spec)
     }
     // Docker's quirk: with an ip-range, pools may overlap; the driver has its own check.
-    const checked = (spec.ipRange ?? '') === ''
-    if (checked && this.#pools.collision(prefix) !== undefined) {
+    const isRange = (spec.ipRange ?? '') !== ''
+    const shared = this.#shared.get(keyOf(space, subnet))
+    const taken = isRange
+      ? shared?.ranges.includes(formatPrefix(range)) === true
+      : this.#pools[space].collision(subnet) !== undefined
+    if (taken) {
       const sentence = 'invalid pool request: Pool overlaps with other one on this address space'
       throw new Refusal('forbidden', sentence)
     }
-    const lease = leaseOf(spec, allocatorOf(spec.subnet, spec.ipRange), demand)
-    this.#pools.reserve(prefix)
-    return lease
+    return this.#lease(spec, space, subnet, range, demand)
   }
+
+  /** Takes gateway and auxiliary addresses and describes the pool. */
+  #lease(
+    spec: IpamPoolSpec,
+    space: AddressSpace,
+    subnet: Prefix,
+    range: Prefix,
+    demand: PoolDemand,
+  ): Lease {
+    const allocator = this.#share(space, subnet, range)
+    const { family } = subnet
+    const isNamed = (spec.gateway ?? '') !== ''
+    const hasGateway = demand.namedGatewaysOnly ? isNamed : demand.gatewayFamilies.has(family)
+    const taken: Address[] = []
+    const take = (address: Address | undefined) => {
+      if (address !== undefined) taken.push(address)
+      return address
+    }
+    try {
+      const gateway = hasGateway ? take(takeGateway(spec, allocator, range)) : undefined
+      for (const [name, text] of Object.entries(spec.auxiliary ?? {})) {
+        take(takeAuxiliary(name, text, spec, allocator, demand))
+      }
+      const { ipRange } = spec
+      const pool: AllocatedPool = {
+        family,
+        subnet: spec.subnet,
+        gateway: gateway === undefined ? null : formatAddress(gateway),
+        ...(ipRange === undefined || ipRange === '' ? {} : { ipRange }),
+        auxiliary: { ...spec.auxiliary },
+        shown: { ...spec },
+        ...(space === 'LocalDefault' ? {} : { addressSpace: space }),
+      }
+      return { space, pool, allocator, range }
+    } catch (error) {
+      for (const address of taken) allocator.release(address)
+      const nothing = { gateway: null, auxiliary: {} }
+      const pool = { family, subnet: spec.subnet, shown: spec, ...nothing }
+      this.#giveUp({ space, pool, allocator, range })
+      throw error
+    }
+  }
+}
+
+const keyOf = (space: AddressSpace, subnet: Prefix): string => `${space} ${formatPrefix(subnet)}`
+
+/** What says more of a subnet than its size needs one with addresses. */
+function refuseParts({ ipRange = '', gateway = '' }: IpamPoolSpec, space: AddressSpace): void {
+  if (ipRange !== '') {
+    const request = `address space "${space}" pool "" subpool "${ipRange}"`
+    const sentence = `failed to parse pool request for ${request}: invalid address subpool`
+    throw new Refusal('internal', sentence)
+  }
+  if (gateway === '') return
+  const sentence = `failed to allocate gateway (${gateway}): requested address is out of range`
+  throw new Refusal('internal', sentence)
 }
 
 /** The family of a pool as written; undefined when its subnet is none. */
@@ -206,63 +308,45 @@ export function familyOf(pool: IpamPoolSpec): 4 | 6 | undefined {
   return parsePrefix(pool.subnet)?.prefix.family
 }
 
-function allocatorOf(subnet: string, ipRange: string | undefined): SubnetAllocator {
-  const parsed = parsePrefix(subnet)
-  if (parsed === undefined) throw new Refusal('internal', `invalid subnet ${subnet}`)
-  const range = parsePrefix(ipRange ?? '')?.prefix
-  return new SubnetAllocator(parsed.prefix, range ?? parsed.prefix)
+function prefixesOf(subnet: string, ipRange = ''): { subnet: Prefix; range: Prefix } {
+  const prefix = parsePrefix(subnet)?.prefix
+  if (prefix === undefined) throw new Refusal('internal', `invalid subnet ${subnet}`)
+  return { subnet: prefix, range: parsePrefix(ipRange)?.prefix ?? prefix }
 }
 
-/** Takes gateway and auxiliary addresses and describes the pool. */
-function leaseOf(spec: IpamPoolSpec, allocator: SubnetAllocator, demand: PoolDemand): Lease {
-  const { family } = allocator.subnet
-  const isNamed = (spec.gateway ?? '') !== ''
-  const hasGateway = demand.namedGatewaysOnly ? isNamed : demand.gatewayFamilies.has(family)
-  const gateway = hasGateway ? takeGateway(spec, allocator) : null
-  for (const [name, text] of Object.entries(spec.auxiliary ?? {})) {
-    const address = parseAddress(text)
-    if (address === undefined) {
-      const sentence = `non parsable secondary ip address (${name}:${text}) passed for network`
-      throw new Refusal('invalid', `${sentence} ${demand.networkName}`)
-    }
-    if (!contains(allocator.subnet, address)) {
-      const why = `parent subnet ${spec.subnet} doesn't contain this address`
-      throw new Refusal('invalid', `invalid auxiliary address ${name}: ${why}`)
-    }
-    if (!allocator.take(address)) {
-      const sentence = `failed to allocate secondary ip address (${name}:${text})`
-      throw new Refusal('internal', `${sentence}: Address already in use`)
-    }
+function takeAuxiliary(
+  name: string,
+  text: string,
+  spec: IpamPoolSpec,
+  allocator: SubnetAllocator,
+  { networkName }: PoolDemand,
+): Address {
+  const address = parseAddress(text)
+  if (address === undefined) {
+    const sentence = `non parsable secondary ip address (${name}:${text}) passed for network`
+    throw new Refusal('invalid', `${sentence} ${networkName}`)
   }
-  const { subnet, ipRange } = spec
-  const range = ipRange === undefined || ipRange === '' ? {} : { ipRange }
-  const pool: AllocatedPool = {
-    family,
-    subnet,
-    gateway,
-    ...range,
-    auxiliary: { ...spec.auxiliary },
-    shown: { ...spec },
+  if (!contains(allocator.subnet, address)) {
+    const why = `parent subnet ${spec.subnet} doesn't contain this address`
+    throw new Refusal('invalid', `invalid auxiliary address ${name}: ${why}`)
   }
-  return { pool, allocator }
+  if (allocator.take(address)) return address
+  const sentence = `failed to allocate secondary ip address (${name}:${text})`
+  throw new Refusal('internal', `${sentence}: Address already in use`)
 }
 
-function takeGateway(spec: IpamPoolSpec, allocator: SubnetAllocator): string {
+function takeGateway(spec: IpamPoolSpec, allocator: SubnetAllocator, range: Prefix): Address {
   const wanted = spec.gateway ?? ''
+  const failed = (why: string) =>
+    new Refusal('internal', `failed to allocate gateway (${wanted}): ${why}`)
   if (wanted === '') {
-    const lowest = allocator.takeLowest()
-    if (lowest === undefined) {
-      const why = `${spec.subnet} has no free address`
-      throw new Refusal('internal', `failed to allocate gateway (): ${why}`)
-    }
-    return formatAddress(lowest)
+    const lowest = allocator.takeLowest(range)
+    if (lowest === undefined) throw failed('no available addresses on this pool')
+    return lowest
   }
   const address = parseAddress(wanted)
-  if (address === undefined || !allocator.take(address)) {
-    const sentence = `failed to allocate gateway (${wanted}): Address already in use`
-    throw new Refusal('internal', sentence)
-  }
-  return formatAddress(address)
+  if (address === undefined || !allocator.take(address)) throw failed('Address already in use')
+  return address
 }
 
 const withLength = (address: Address, allocator: SubnetAllocator): string =>
