@@ -25,6 +25,7 @@ import { currentFacts, engineId, gatherConstants } from './facts.ts'
 import { helpText, parseFlags, type Given } from './flags.ts'
 import { layoutOf } from './layout.ts'
 import { lockFile, type Lock } from './lock.ts'
+import { claimNamespace } from './namespace.ts'
 import { startReconcileLoop } from './reconcile.ts'
 import { reloadAttributes, reloaded } from './reload.ts'
 import { tlsOptions } from './tls.ts'
@@ -77,6 +78,7 @@ async function runDaemon(config: Config, flags: Given): Promise<number> {
     locks.push(lockFile(layout.lock, 'another daemon uses this data root'))
     locks.push(lockFile(layout.execLock, 'another daemon uses this exec root'))
     locks.push(lockFile(config.pidfile, 'another daemon has this pid file'))
+    locks.push(await claimNamespace(layout.keeper))
     const events = new EventLog()
     const engine = await startEngine(config, layout, events)
     if (config.teardown) await engine.teardown()

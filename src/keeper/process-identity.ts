@@ -6,6 +6,9 @@
  */
 import { readFileSync, readlinkSync, realpathSync } from 'node:fs'
 
+/** What a keeper claims in its network namespace while it holds anything. */
+export const keeperClaim = 'portolan-keeper'
+
 export interface ProcessMark {
   readonly pid: number
   /** Clock ticks since boot: field 22 of /proc/PID/stat. */

@@ -10,13 +10,14 @@ import { flushCompileCache } from 'node:module'
 import { parseArgs } from 'node:util'
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
+import { takeClaim, type Claim } from '../kernel/claim.ts'
 import { raiseDescriptorLimit } from '../kernel/limits.ts'
-import { warmThreads } from '../kernel/netns.ts'
+import { homeNetns, warmThreads } from '../kernel/netns.ts'
 import { stayResidentSmall } from '../kernel/resident.ts'
 import { SandboxNames } from './dns.ts'
 import { Holdings } from './holdings.ts'
 import { PortHolder } from './ports.ts'
-import { formatMark, markOf } from './process-identity.ts'
+import { formatMark, keeperClaim, markOf } from './process-identity.ts'
 import { serveControl } from './server.ts'
 import { Stdio } from './stdio.ts'
 
@@ -44,6 +45,7 @@ async function main(socketPath: string, pidPath: string): Promise<void> {
   const names = new SandboxNames()
   const ports = new PortHolder()
   const holdings = new Holdings(stdio, names, ports)
+  const claim = new OwnClaim()
   let idle: NodeJS.Timeout | undefined
   const end = () => {
     names.close()
@@ -63,15 +65,31 @@ async function main(socketPath: string, pidPath: string): Promise<void> {
   serveControl(socketPath, {
     daemonChanged,
     perform: async (request) => {
-      if (request.method !== 'stop') return holdings.perform(request)
-      setImmediate(end)
-      return {}
+      if (request.method === 'stop') {
+        setImmediate(end)
+        return {}
+      }
+      const answer = await holdings.perform(request)
+      claim.follow(holdings.empty)
+      return answer
     },
   })
   // Node writes it at a regular exit only, which a keeper seldom has; the next one starts faster.
   flushCompileCache()
   stayResidentSmall()
   log.info('keeper started', { pid: process.pid, socket: socketPath })
+}
+
+/** Held while there is something to hold; one that ends at the moment may still have it. */
+class OwnClaim {
+  #claim: Claim | undefined
+
+  follow(isEmpty: boolean): void {
+    if (isEmpty) {
+      this.#claim?.release()
+      this.#claim = undefined
+    } else this.#claim ??= takeClaim(homeNetns(), keeperClaim)
+  }
 }
 
 function writePidFile(pidPath: string): void {

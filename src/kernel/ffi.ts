@@ -43,6 +43,13 @@ const raw: {
     value: Memory,
     length: number,
   ) => number
+  readonly getsockopt: (
+    fd: number,
+    level: number,
+    name: number,
+    value: Memory,
+    length: Memory,
+  ) => number
   readonly send: SlowCall<[fd: number, data: Memory, length: number, flags: number]>
   readonly sendto: (
     fd: number,
@@ -94,6 +101,9 @@ const raw: {
   getsockname: libc.func('int getsockname(int fd, void *address, void *length)'),
   setsockopt: libc.func(
     'int setsockopt(int fd, int level, int name, const void *value, uint length)',
+  ),
+  getsockopt: libc.func(
+    'int getsockopt(int fd, int level, int name, void *value, void *length)',
   ),
   send: libc.func('intptr_t send(int fd, const void *data, size_t length, int flags)'),
   sendto: libc.func(
