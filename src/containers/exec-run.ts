@@ -65,6 +65,8 @@ function processOf(context: Context, container: Container, exec: Exec): OciProce
   const cwd = spec.workingDir === '' ? config.WorkingDir : spec.workingDir
   const [height = 0, width = 0] = exec.consoleSize ?? []
   const linkEnv = linkEnvironment(context, record)
+  // --privileged of an exec gives capabilities, not another profile than the container's.
+  const apparmor = appArmorProfile(hostConfig)
   return {
     terminal: spec.tty,
     ...(spec.tty && height > 0 && width > 0 ? { consoleSize: { height, width } } : {}),
@@ -74,6 +76,7 @@ function processOf(context: Context, container: Container, exec: Exec): OciProce
     cwd: cwd === '' ? '/' : cwd,
     capabilities: processCapabilities(capabilities, user.uid),
     noNewPrivileges: securityOf(hostConfig, context.config.security).noNewPrivileges,
+    ...(apparmor === '' ? {} : { apparmorProfile: apparmor }),
     oomScoreAdj: hostConfig.OomScoreAdj,
     ...resourceLimits(context.config.defaultUlimits, hostConfig.Ulimits),
   }
