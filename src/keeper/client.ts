@@ -64,6 +64,13 @@ export interface StdioSpec {
 export interface Keeper {
   /** Replaces the records of one network. */
   setZone(networkId: string, networkName: string, records: readonly ZoneRecord[]): Promise<void>
+  /** Adds or replaces the record of one endpoint, or (undefined) takes it away. */
+  changeZone(
+    networkId: string,
+    networkName: string,
+    endpointId: string,
+    record: ZoneRecord | undefined,
+  ): Promise<void>
   removeZone(networkId: string): Promise<void>
   /** Opens (or updates) the resolver of a sandbox; returns when names are answered. */
   setResolver(spec: ResolverSpec): Promise<void>

@@ -106,6 +106,15 @@ class Connection implements KeeperConnection {
     await this.#tell(isNew ? whole : change)
   }
 
+  async changeZone(
+    networkId: string,
+    networkName: string,
+    endpointId: string,
+    record: ZoneRecord | undefined,
+  ): Promise<void> {
+    await this.#tell(this.#desired.changeZone(networkId, networkName, endpointId, record))
+  }
+
   async removeZone(networkId: string): Promise<void> {
     this.#desired.zones.delete(networkId)
     await this.#tell({ method: 'removeZone', networkId })
@@ -192,9 +201,12 @@ class Connection implements KeeperConnection {
     return { output, write: (data) => link.write(data), closeStdin, detach }
   }
 
-  /** Hands over a fact that is in the desired state already: a new keeper learns it by replay. */
+  /**
+   * Hands over a fact that is in the desired state already: a new keeper learns it by replay. It is
+   * on its way when this returns, if there is a keeper: the caller may keep this thread busy then.
+   */
   async #tell(request: Request): Promise<void> {
-    const channel = await this.#connected()
+    const channel = this.#channel ?? (await this.#connected())
     try {
       await channel.request(request)
     } catch (error) {
@@ -206,7 +218,7 @@ class Connection implements KeeperConnection {
   /** Asks for something that may be refused. */
   async #ask(request: Request): Promise<Answer> {
     for (let attempt = 1; ; attempt++) {
-      const channel = await this.#connected()
+      const channel = this.#channel ?? (await this.#connected())
       try {
         return await channel.request(request)
       } catch (error) {

@@ -7,7 +7,7 @@ import type { Request, ResolverPorts } from './protocol.ts'
 
 interface Zone {
   readonly name: string
-  readonly records: ReadonlyMap<string, ZoneRecord>
+  readonly records: Map<string, ZoneRecord>
 }
 
 export class Desired {
@@ -26,6 +26,26 @@ export class Desired {
     this.zones.set(networkId, { name, records })
     const changed = list.filter((record) => !equal(before.get(record.endpointId), record))
     const removed = [...before.keys()].filter((endpointId) => !records.has(endpointId))
+    return { method: 'changeZone', networkId, name, changed, removed }
+  }
+
+  /** Takes a change of one endpoint, at a cost that does not grow with the zone. */
+  changeZone(
+    networkId: string,
+    name: string,
+    endpointId: string,
+    record: ZoneRecord | undefined,
+  ): Request {
+    const zone = this.zones.get(networkId)
+    const records = zone?.records ?? new Map<string, ZoneRecord>()
+    if (record === undefined) records.delete(endpointId)
+    else records.set(endpointId, record)
+    if (zone === undefined) {
+      this.zones.set(networkId, { name, records })
+      return { method: 'setZone', networkId, name, records: [...records.values()] }
+    }
+    const removed = record === undefined ? [endpointId] : []
+    const changed = record === undefined ? [] : [record]
     return { method: 'changeZone', networkId, name, changed, removed }
   }
 

@@ -64,15 +64,11 @@ export async function connectSandbox(
     const after = await movePorts(room, before, draft, undo)
     await room.departures.gone(departureKeys(room, endpoint))
     const steps = diffObjects(objectsOf(room, after), objectsOf(room, before))
-    // Told before the kernel's part, which keeps this thread busy: the keeper works meanwhile.
-    undo.push(async () => {
-      await setNames(room, network.id, endpoint.id, undefined)
-      await Promise.all(stateResolver(room, after, before))
-    })
-    const told = Promise.allSettled([
-      setNames(room, network.id, endpoint.id, endpoint),
-      ...stateResolver(room, before, after),
-    ])
+    const changes: Alongside = () => [
+      ...(alongside?.() ?? []),
+      ...(owed ? [paid(endpoint.id)] : []),
+    ]
+    const begun = begin(room, entry, after, network, endpoint, 'joins', undo, changes)
     // Shown and made without an await between: a repair would make it, too.
     show(entry, after)
     const made = applySteps(steps, needsAnnouncement(room, endpoint))
@@ -84,12 +80,12 @@ export async function connectSandbox(
     })
     changeHosts(after, endpoint, true)
     undo.push(() => changeHosts(after, endpoint, false))
-    const changes: Alongside = () => [
-      ...(alongside?.() ?? []),
-      ...(owed ? [paid(endpoint.id)] : []),
-    ]
-    const tasks = [told.then(throwFirstFailure), ...droppedPorts(room, before, after, undo)]
-    await settle(room, entry, before, after, undo, tasks, changes)
+    await allOrFirstFailure([
+      begun.done(),
+      ...droppedPorts(room, before, after, undo),
+      ...changedRules(room, before, after),
+    ])
+    entry.record = begun.record
     await moveExternal(room, before, after, undo)
     await askOperInfo(room, after.endpoints)
     await refreshParents(room, parents)
@@ -182,32 +178,59 @@ async function retakePorts(
   return { ...draft, ports: portsView(draft.spec, now, taken) }
 }
 
-/** What follows the kernel objects, together: names, resolver, firewall, store, resolv.conf. */
-async function settle(
+/** What was begun, and the record that counts when it is done. */
+interface Begun {
+  readonly record: SandboxRecord
+  /** Waits for all, and throws the first failure. */
+  done(): Promise<void>
+}
+
+/**
+ * Names, resolver, resolv.conf and store, begun before the kernel's part, which keeps this thread
+ * busy: keeper and disk work meanwhile. What is stored and not made yet is made by the next daemon.
+ */
+function begin(
   room: Room,
   entry: SandboxEntry,
-  before: Sandbox,
   after: Sandbox,
+  network: Network,
+  endpoint: Endpoint,
+  change: 'joins' | 'leaves',
   undo: UndoStack,
-  tasks: readonly Promise<unknown>[],
-  alongside: Alongside | undefined,
-): Promise<void> {
-  const text = resolvConfOf(room, after, needsResolver(room, after))
-  const resolvConfHash = updateResolvConf(after, text, entry.record.resolvConfHash)
+  alongside: Alongside,
+): Begun {
+  const former = entry.record
+  const before = former.sandbox
+  const write = (sandbox: Sandbox, hash: string) =>
+    updateResolvConf(sandbox, resolvConfOf(room, sandbox, needsResolver(room, sandbox)), hash)
+  const resolvConfHash = write(after, former.resolvConfHash)
   const record: SandboxRecord = { sandbox: after, resolvConfHash }
-  undo.push(() => saveSandbox(room, { ...entry.record, sandbox: before }))
-  await allOrFirstFailure([
-    ...tasks,
-    ...(rulesChange(room, before, after) ? [stateFirewall(room, after)] : []),
+  const [was, is] = change === 'joins' ? [undefined, endpoint] : [endpoint, undefined]
+  undo.push(async () => {
+    await setNames(room, network.id, endpoint.id, was)
+    await Promise.all(stateResolver(room, after, before))
+  })
+  undo.push(async () => {
+    write(before, resolvConfHash)
+    await saveSandbox(room, former)
+  })
+  const outcomes = Promise.allSettled([
+    setNames(room, network.id, endpoint.id, is),
+    ...stateResolver(room, before, after),
     saveSandbox(room, record, alongside),
   ])
-  entry.record = record
+  undo.push(() => outcomes)
+  return { record, done: () => outcomes.then(throwFirstFailure) }
 }
 
 /** Opens, updates or closes the resolver of a sandbox that changes. */
 function stateResolver(room: Room, before: Sandbox, after: Sandbox): Promise<unknown>[] {
   if (needsResolver(room, after)) return [setResolver(room, after)]
   return needsResolver(room, before) ? [room.keeper.removeResolver(after.id)] : []
+}
+
+function changedRules(room: Room, before: Sandbox, after: Sandbox): Promise<void>[] {
+  return rulesChange(room, before, after) ? [stateFirewall(room, after)] : []
 }
 
 function rulesChange(room: Room, before: Sandbox, after: Sandbox): boolean {
@@ -243,6 +266,11 @@ export async function disconnectSandbox(
   }
   try {
     const after = await movePorts(room, before, draft, undo)
+    const changes: Alongside = () => [
+      ...(alongside?.() ?? []),
+      ...(concernsPlugins(room, endpoint) ? [owingEndpoint(endpoint, before.netnsPath)] : []),
+    ]
+    const begun = begin(room, entry, after, network, endpoint, 'leaves', undo, changes)
     show(entry, after)
     undo.push(() => show(entry, before))
     const found = objectsOf(room, before)
@@ -258,14 +286,12 @@ export async function disconnectSandbox(
       changeHosts(before, endpoint, true)
     })
     changeHosts(after, endpoint, false)
-    const names = setNames(room, network.id, endpoint.id, undefined)
-    const resolver = stateResolver(room, before, after)
-    const tasks = [names, ...resolver, ...droppedPorts(room, before, after, undo)]
-    const changes: Alongside = () => [
-      ...(alongside?.() ?? []),
-      ...(concernsPlugins(room, endpoint) ? [owingEndpoint(endpoint, before.netnsPath)] : []),
-    ]
-    await settle(room, entry, before, after, undo, tasks, changes)
+    await allOrFirstFailure([
+      begun.done(),
+      ...droppedPorts(room, before, after, undo),
+      ...changedRules(room, before, after),
+    ])
+    entry.record = begun.record
   } catch (error) {
     await undo.run()
     throw error

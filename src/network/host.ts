@@ -17,10 +17,17 @@ import type { Room } from './room.ts'
 
 /** Facts without a look at the links, for what does not depend on them. */
 export function plainFacts(room: Room): HostFacts {
+  return factsOf(room, new Map())
+}
+
+function factsOf(room: Room, links: HostFacts['links']): HostFacts {
   const { userlandProxy } = room.config
   return {
-    links: new Map(),
-    networks: room.state.list(),
+    links,
+    // Few ask, and there may be thousands.
+    get networks() {
+      return room.state.list()
+    },
     endpointsOn: (networkId) => room.state.networks.get(networkId)?.endpoints.size ?? 0,
     supportsLinkKind: (kind) => supportsLinkKind(homeNetns(), kind),
     userlandProxy,
@@ -31,13 +38,13 @@ export function plainFacts(room: Room): HostFacts {
 
 /** Facts that look at a link of the daemon's namespace when they are asked for it. */
 export function singleFacts(room: Room): HostFacts {
-  return { ...plainFacts(room), links: { get: (name) => findLink(homeNetns(), name) } }
+  return factsOf(room, { get: (name) => findLink(homeNetns(), name) })
 }
 
 /** Facts with all links of the daemon's namespace, from one dump: for many networks at once. */
 export function hostFacts(room: Room): HostFacts {
   const links = new Map(listLinks(homeNetns()).map((link) => [link.name, link]))
-  return { ...plainFacts(room), links }
+  return factsOf(room, links)
 }
 
 let ipv6: boolean | undefined

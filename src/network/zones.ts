@@ -41,9 +41,10 @@ export async function setNames(
 ): Promise<void> {
   const entry = room.state.networks.get(networkId)
   if (entry === undefined || !hasNames(entry.record.network)) return
-  if (endpoint === undefined) entry.names.delete(endpointId)
-  else entry.names.set(endpointId, recordOf(endpoint))
-  await stateZone(room, networkId)
+  const record = endpoint === undefined ? undefined : recordOf(endpoint)
+  if (record === undefined) entry.names.delete(endpointId)
+  else entry.names.set(endpointId, record)
+  await room.keeper.changeZone(networkId, entry.record.network.spec.name, endpointId, record)
 }
 
 /** States the whole zone of a network. */

@@ -109,6 +109,10 @@ function keeperOf(told: Told): Keeper {
   const unused = () => Promise.reject(new Error('not part of this room'))
   return {
     setZone: async (id, _name, records) => void told.zones.set(id, records),
+    changeZone: async (id, _name, endpointId, record) => {
+      const others = (told.zones.get(id) ?? []).filter((one) => one.endpointId !== endpointId)
+      told.zones.set(id, record === undefined ? others : [...others, record])
+    },
     removeZone: async (id) => void told.zones.delete(id),
     setResolver: async (spec) => void told.resolvers.set(spec.sandboxId, spec),
     removeResolver: async (id) => void told.resolvers.delete(id),
