@@ -19,6 +19,7 @@ import { startsWithDaemon } from './restart-policy.ts'
 import { containerLabel, holdRootfs, removeSnapshot, snapshotOwners } from './rootfs.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
+import { idsOfShims } from './shims.ts'
 import { fifosOf, forgetTask, stdioSpec } from './task.ts'
 import { now } from './time.ts'
 
@@ -185,12 +186,20 @@ export async function recheck(context: Context): Promise<void> {
   }
 }
 
-/** Containers, snapshots and folders of ours in containerd and on disk that nobody stored. */
+/**
+ * Containers, snapshots and folders of ours in containerd and on disk that nobody stored; and
+ * containers that run for nobody, since all that was written of them has been deleted.
+ */
 async function sweep(context: Context): Promise<void> {
   const { containerd, config, registry } = context
   const { containers } = await containerd.containers.list({ filters: [] })
   for (const { id, labels } of containers) {
     if (labels[containerLabel] === undefined || registry.get(id) !== undefined) continue
+    await guarded(id, () => forgetTask(context, id))
+  }
+  const known = new Set(containers.map(({ id }) => id))
+  for (const id of idsOfShims(containerd)) {
+    if (known.has(id) || registry.get(id) !== undefined) continue
     await guarded(id, () => forgetTask(context, id))
   }
   for (const id of await snapshotOwners(context)) {

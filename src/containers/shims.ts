@@ -35,16 +35,24 @@ export async function endStrayShim(containerd: Containerd, id: string): Promise<
   rmSync(socket, { force: true })
 }
 
+/** The containers whose shims run, known to containerd or not. */
+export function idsOfShims({ socketPath, namespace }: Containerd): readonly string[] {
+  return [...new Set(shims(socketPath, namespace).map(({ id }) => id))]
+}
+
 function shimsOf(socketPath: string, namespace: string, id: string): readonly number[] {
-  return processes().filter((pid) => {
+  return shims(socketPath, namespace).filter((shim) => shim.id === id).map(({ pid }) => pid)
+}
+
+function shims(socketPath: string, namespace: string) {
+  return processes().flatMap((pid) => {
     const words = readProc(pid, 'cmdline').split('\0')
-    const follows = (flag: string, value: string) => words[words.indexOf(flag) + 1] === value
-    return (
+    const valueOf = (flag: string) => words[words.indexOf(flag) + 1] ?? ''
+    const isOurs =
       words[0]?.endsWith(shimProgram) === true &&
-      follows('-address', socketPath) &&
-      follows('-namespace', namespace) &&
-      follows('-id', id)
-    )
+      valueOf('-address') === socketPath &&
+      valueOf('-namespace') === namespace
+    return isOurs ? [{ pid, id: valueOf('-id') }] : []
   })
 }
 

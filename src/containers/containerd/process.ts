@@ -152,6 +152,12 @@ export function isUsable(identity: ProcessIdentity): boolean {
   )
 }
 
+/** False when somebody has deleted what the process works on: nobody reaches it any more. */
+export function hasItsFiles(files: ContainerdFiles): boolean {
+  const database = join(files.root, 'io.containerd.metadata.v1.bolt', 'meta.db')
+  return existsSync(files.socket) && existsSync(database)
+}
+
 /** Ends the process and waits until it is gone. Shims and containers live on. */
 export async function end(identity: ProcessIdentity): Promise<void> {
   const deadline = Date.now() + killAfterMs

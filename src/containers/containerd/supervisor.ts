@@ -10,6 +10,7 @@ import {
   end,
   findRunning,
   forget,
+  hasItsFiles,
   identify,
   isAlive,
   isUsable,
@@ -140,7 +141,7 @@ class Supervisor implements SupervisedContainerd {
 
   async start(): Promise<void> {
     const running = findRunning(this.#files)
-    if (running !== undefined && isUsable(running)) {
+    if (running !== undefined && isUsable(running) && hasItsFiles(this.#files)) {
       this.#process = running
       this.adopted = await waitReady(this.#client, readyTimeoutMs, () => !isAlive(running)).then(
         () => true,
