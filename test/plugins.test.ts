@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
-import { dockerdPath, Lab, root, type EngineOptions, type Ran } from './lab/lab.ts'
+import { dockerdPath, Lab, root, sleep, type Answer, type EngineOptions, type Ran } from './lab/lab.ts'
 import { Plugin, type Call } from './lab/plugin.ts'
 
 test('a network and its addresses from a plugin', async (t) => {
@@ -103,6 +103,54 @@ test('a network and its addresses from a plugin', async (t) => {
     assert.equal(requested.length, 2, `the gateway and anna: ${calls.join(' ')}`)
   })
 
+  await t.test('a daemon that is killed in the middle leaves nothing at a plugin', async () => {
+    const killedDuring = async (method: string, asked: Promise<unknown>) => {
+      const brokenOff = assert.rejects(asked, /socket hang up|ECONNRESET/)
+      for (let tries = 0; !plugin.take().includes(method); tries++) {
+        assert.ok(tries < 100, `${method} is called`)
+        await sleep(50)
+      }
+      await lab.endDaemon('SIGKILL')
+      await brokenOff
+      plugin.wish('')
+      await lab.startDaemon()
+    }
+    const before = await links()
+    plugin.wish('mute NetworkDriver.CreateNetwork')
+    const pool = { Driver: 'fabric', Config: [{ Subnet: '10.77.30.0/24' }] }
+    const network = { Name: 'half', Driver: 'fabric', IPAM: pool }
+    await killedDuring('NetworkDriver.CreateNetwork', lab.api('POST', '/networks/create', network))
+    assert.deepEqual(plugin.take().filter((call) => /Release|Delete/.test(call)), [
+      'IpamDriver.ReleaseAddress', 'IpamDriver.ReleasePool', 'NetworkDriver.DeleteNetwork',
+    ])
+    assert.equal(await links(), before)
+    await lab.ok('network', 'create', '-d', 'fabric', '--ipam-driver', 'fabric', '--subnet', '10.77.30.0/24', 'half')
+    await lab.ok('network', 'rm', 'half')
+    plugin.wish('mute NetworkDriver.Join')
+    await killedDuring('NetworkDriver.Join', lab.api('POST', '/networks/n1/connect', { Container: 'carl' }))
+    assert.deepEqual(plugin.take().filter((call) => /Release|Delete|Leave/.test(call)), [
+      'NetworkDriver.Leave', 'NetworkDriver.DeleteEndpoint', 'IpamDriver.ReleaseAddress',
+    ])
+    assert.equal(await links(), before)
+    await lab.ok('network', 'connect', 'n1', 'carl')
+    await lab.ok('network', 'disconnect', 'n1', 'carl')
+  })
+
+  await t.test('a plugin that was away when its network was removed hears of it', async () => {
+    await lab.ok('network', 'create', '-d', 'fabric', '--ipam-driver', 'fabric', '--subnet', '10.77.31.0/24', 'away')
+    plugin.wish('fail NetworkDriver.DeleteNetwork')
+    await plugin.kill()
+    await lab.ok('network', 'rm', 'away')
+    plugin.wish('')
+    await plugin.start()
+    await lab.endDaemon()
+    await lab.startDaemon()
+    assert.ok(plugin.take().includes('NetworkDriver.DeleteNetwork'))
+    await lab.endDaemon()
+    await lab.startDaemon()
+    assert.ok(!plugin.take().includes('NetworkDriver.DeleteNetwork'), 'once is enough')
+  })
+
   await t.test('a plugin that dies in the middle leaves no half of a container', async () => {
     plugin.wish('die NetworkDriver.Join')
     await refused(/Post "http:\/\/plugin\.moby\.localhost\/NetworkDriver\.Join": EOF/, 'run', '--name', 'dora', '--network', 'n1', 'busybox', 'true')
@@ -128,11 +176,16 @@ interface Side {
   readonly plugin: Plugin
 }
 
+const sorted = (calls: readonly unknown[]) => calls.map((call) => JSON.stringify(call)).sort()
+
 /** dockerd and Portolan, each with a plugin of its own: the folder of plugins is one for both. */
 class Sides {
   readonly sides: readonly Side[]
 
-  private constructor(sides: readonly Side[]) {
+  readonly #test: TestContext
+
+  private constructor(t: TestContext, sides: readonly Side[]) {
+    this.#test = t
     this.sides = sides
   }
 
@@ -146,7 +199,7 @@ class Sides {
       await plugin.start()
       return { lab, plugin }
     }
-    return new Sides(await Promise.all([
+    return new Sides(t, await Promise.all([
       start('docker', { engine: 'dockerd', version }), start('portolan', {}),
     ]))
   }
@@ -168,14 +221,66 @@ class Sides {
       await lab.endDaemon()
       await lab.startDaemon()
       return { code: 0, out: '', err: '' }
-    })
+    }, sorted)
   }
 
-  async #compare(what: string, act: (side: Side) => Promise<Ran>): Promise<void> {
+  /** The plugin starts anew with these wishes, and the engines, which forget what it could. */
+  async again(...lines: readonly string[]): Promise<void> {
+    this.wish(...lines)
+    await Promise.all(this.sides.map(async ({ lab, plugin }) => {
+      await lab.endDaemon()
+      await plugin.kill()
+      await plugin.start()
+      await lab.startDaemon()
+    }))
+  }
+
+  /** Making a network, or starting a container on n1, is refused by both with this sentence. */
+  async refused(wish: string, what: 'create' | 'start', sentence: Bad[1]): Promise<void> {
+    const said = await Promise.all(this.sides.map(async (side) => {
+      const { status, text } = await (what === 'create' ? this.#create(side, wish) : this.#start(side))
+      side.plugin.calls()
+      return this.#word(`${status} ${String(JSON.parse(text).message)}`)
+    }))
+    assert.deepEqual(said, typeof sentence === 'string' ? [sentence, sentence] : sentence, wish)
+  }
+
+  /** Another plugin, which nobody has spoken to yet, does not get further than this. */
+  async refusedOf(name: string, wish: string, sentence: Bad[1]): Promise<void> {
+    const strangers = await Promise.all(this.sides.map(async ({ lab, plugin }): Promise<Side> => {
+      const stranger = new Plugin(this.#test, lab, `${name}-${plugin.netns}`, plugin.netns)
+      stranger.wish(`answer ${wish}`)
+      await stranger.start()
+      return { lab, plugin: stranger }
+    }))
+    await new Sides(this.#test, strangers).refused(wish, 'create', sentence)
+    await Promise.all(strangers.map(({ plugin }) => plugin.kill()))
+  }
+
+  async #create({ lab, plugin }: Side, wish: string): Promise<Answer> {
+    const driver = wish.startsWith('IpamDriver') ? 'bridge' : plugin.name
+    const ipam = wish.startsWith('IpamDriver') ? plugin.name : 'default'
+    const body = { Name: 'bad', Driver: driver, IPAM: { Driver: ipam } }
+    return lab.api('POST', '/v1.50/networks/create', body)
+  }
+
+  async #start({ lab }: Side): Promise<Answer> {
+    const body = { Image: 'busybox', Cmd: ['sleep', '9'], HostConfig: { NetworkMode: 'n1' } }
+    const made = await lab.api('POST', '/v1.50/containers/create?name=cc', body)
+    assert.equal(made.status, 201, made.text)
+    const answer = await lab.api('POST', '/v1.50/containers/cc/start')
+    await lab.api('DELETE', '/v1.50/containers/cc?force=1')
+    return answer
+  }
+
+  /** @param order of the calls, where that is one of ids */
+  async #compare(
+    what: string, act: (side: Side) => Promise<Ran>, order = (calls: readonly unknown[]) => calls,
+  ): Promise<void> {
     const [docker, portolan] = await Promise.all(this.sides.map(async (side) => {
       const { code, out, err } = await act(side)
       const calls = side.plugin.calls().map((call) => this.#known(call))
-      return { code, out: this.#word(out), err: this.#word(err), calls }
+      return { code, out: this.#word(out), err: this.#word(err), calls: order(calls) }
     }))
     assert.deepEqual(portolan, docker, what)
   }
@@ -187,7 +292,7 @@ class Sides {
   /** Without what no two runs have in common. */
   #word(text: string): string {
     return text
-      .replaceAll(/fabric-(docker|portolan)/g, 'fabric')
+      .replaceAll(/(fabric|bad\d)-(docker|portolan)/g, 'fabric')
       .replaceAll(/\b[0-9a-f]{64}\b/g, '<id>')
       .replaceAll(/"[^"]*\/netns\/[0-9a-f]{12}"/g, '"<key>"')
       .replaceAll(/\b(?!02:11)[0-9a-f]{2}(:[0-9a-f]{2}){5}\b/g, '<mac>')
@@ -220,4 +325,146 @@ test(`plugins hear the same from dockerd ${version} and Portolan`, { skip: missi
     await both.same('rm -f carl')
     await both.same('network rm n1')
   })
+
+  await t.test('a driver of more hosts, which has gateways of its own and wants MACs', async () => {
+    await both.again(
+      'answer NetworkDriver.GetCapabilities {"Scope":"global","GwAllocChecker":true}',
+      'answer NetworkDriver.GwAllocCheck {"SkipIPv4":true}',
+      'answer IpamDriver.GetCapabilities {"RequiresMACAddress":true}',
+      'answer NetworkDriver.Join {"InterfaceName":null,"Gateway":"","DisableGatewayService":true}',
+    )
+    const pools = '--subnet 10.77.8.0/24 --ip-range 10.77.8.128/25 --aux-address r=10.77.8.7'
+    await both.same(`network create -d fabric --ipam-driver fabric --ipam-opt k=v ${pools} --internal g1`)
+    await both.same('network inspect -f {{.Scope}}{{json.IPAM}}{{json.Options}} g1')
+    await both.same('run -d --name gina -p 8080:80 --network g1 busybox sleep 600')
+    await both.same('rm -f gina')
+    await both.restart()
+    await both.same('network rm g1')
+    await both.same('network create -d fabric --ipv6 --subnet fd00:5::/64 g2')
+    await both.same('network inspect -f {{.Scope}}{{json.IPAM}} g2')
+    await both.same('network create -d fabric --ipam-driver null g3')
+    await both.same('network inspect -f {{json.IPAM}} g3')
+    await both.same('network create -d fabric --scope local g4')
+    await both.same('network create -d fabric --scope swarm g4')
+    await both.same('network create --config-only --subnet 10.6.0.0/24 template')
+    await both.same('network create -d fabric --config-from template g5')
+    for (const name of ['g2', 'g3', 'g5', 'template']) await both.same(`network rm ${name}`)
+  })
+
+  await t.test('what an endpoint is said to be', async () => {
+    await both.again()
+    await both.same('network create -d fabric n1')
+    await both.same('network create -d fabric --internal --subnet 10.77.7.0/24 --gateway 10.77.7.9 n2')
+    const mac = 'name=n1,mac-address=02:11:22:33:44:55,driver-opt=x=y'
+    await both.same(`run -d --name paul -P --expose 81 --network ${mac} busybox sleep 600`)
+    await both.same('rm -f paul')
+    await both.same('run -d --name quin --network n1 -p 127.0.0.1:84-86:80/udp -p 90:90/sctp busybox sleep 600')
+    await both.same('inspect -f {{json.NetworkSettings.Ports}} quin')
+    await both.same('stop -t 0 quin')
+    await both.same('rm quin')
+    await both.same('network create -d fabric --ipv6 --subnet fd00:7::/64 --subnet 10.5.0.0/24 --aux-address a=10.5.0.4 n3')
+    await both.same('run -d --name rosa --network n3 --ip 10.5.0.77 --ip6 fd00:7::77 busybox sleep 600')
+    await both.same('rm -f rosa')
+    await both.same('network create u1')
+    await both.same('run -d --name sven -p 82:80 --network u1 busybox sleep 600')
+    await both.same('network connect n2 sven')
+    await both.same('network disconnect n2 sven')
+    await both.same('rm -f sven')
+    await both.same('network rm n1 n2 n3 u1')
+  })
+
+  await t.test('answers that are none: the same sentences', async () => {
+    await both.again()
+    for (const [wish, sentence] of badNetworks) {
+      both.wish(`answer ${wish}`)
+      await both.refused(wish, 'create', sentence)
+    }
+    both.wish()
+    await both.same('network create -d fabric n1')
+    for (const [wish, sentence] of badEndpoints) {
+      both.wish(`answer ${wish}`, ...(wish.includes('CreateEndpoint') ? ['answer NetworkDriver.DeleteEndpoint {}'] : []))
+      await both.refused(wish, 'start', sentence)
+    }
+    both.wish()
+    await both.same('network rm n1')
+    for (const [index, [wish, sentence]] of badActivations.entries()) {
+      await both.refusedOf(`bad${index}`, wish, sentence)
+    }
+  })
 })
+
+/** What is answered to a method, and what both engines say then; a pair: dockerd, Portolan. */
+type Bad = readonly [wish: string, sentence: string | readonly [docker: string, portolan: string]]
+
+const badNetworks: readonly Bad[] = [
+  ['NetworkDriver.CreateNetwork garbage', "500 invalid character 'g' looking for beginning of value"],
+  ['NetworkDriver.CreateNetwork ', '500 EOF'],
+  ['NetworkDriver.CreateNetwork []',
+    '500 json: cannot unmarshal array into Go value of type api.CreateNetworkResponse'],
+  ['NetworkDriver.CreateNetwork {"Err":7}',
+    '500 json: cannot unmarshal number into Go struct field CreateNetworkResponse.Response.Err of type string'],
+  ['NetworkDriver.CreateNetwork {"err":"no"}', '500 remote: no'],
+  ['NetworkDriver.CreateNetwork {"Err":"no"', '500 unexpected EOF'],
+  ['IpamDriver.RequestPool garbage', "500 invalid character 'g' looking for beginning of value"],
+  ['IpamDriver.RequestPool {"Pool":"zz"}', '500 netip.ParsePrefix("zz"): no \'/\''],
+  ['IpamDriver.RequestPool {"Error":"no"}', '500 remote: no'],
+  ['IpamDriver.RequestPool {"Err":"no"}', ['500 netip.ParsePrefix(""): no \'/\'', '500 remote: no']],
+  ['IpamDriver.RequestPool {"Pool":"10.9.0.0/24","PoolID":"x","Data":{"com.docker.network.gateway":"zz"}}',
+    '400 failed to parse gateway address (zz) returned by ipam driver: invalid CIDR address: zz'],
+  ['IpamDriver.RequestAddress garbage',
+    "500 failed to allocate gateway (): invalid character 'g' looking for beginning of value"],
+  ['IpamDriver.RequestAddress {"Address":"zz"}',
+    '500 failed to allocate gateway (): invalid CIDR address: zz'],
+  ['IpamDriver.RequestAddress {}', '500 failed to allocate gateway (): no address returned'],
+  ['IpamDriver.RequestAddress {"Error":"no"}', '500 failed to allocate gateway (): remote: no'],
+  ['IpamDriver.GetDefaultAddressSpaces garbage',
+    "404 failed to get default address space: invalid character 'g' looking for beginning of value"],
+]
+
+const start = '500 failed to set up container networking:'
+const create = `${start} failed to create endpoint cc on network n1:`
+const program = `${start} driver failed programming external connectivity on endpoint cc (<id>):`
+/** What was done is taken back here, too. */
+const alsoBack = (sentence: string): Bad[1] => [sentence, `${sentence}; rolled back`]
+const badEndpoints: readonly Bad[] = [
+  ['NetworkDriver.CreateEndpoint garbage', `${create} invalid character 'g' looking for beginning of value`],
+  ['NetworkDriver.CreateEndpoint {"Err":"no"}', `${create} remote: no`],
+  ['NetworkDriver.CreateEndpoint {"Interface":"x"}', alsoBack(
+    `${create} json: cannot unmarshal string into Go struct field CreateEndpointResponse.Interface of type api.EndpointInterface`)],
+  ['NetworkDriver.CreateEndpoint {"Interface":{"Address":"zz"}}', `${create} invalid CIDR address: zz; rolled back`],
+  ['NetworkDriver.CreateEndpoint {"Interface":{"Address":"10.1.1.1/24"}}',
+    `${create} driver modified interface address: endpoint interface IP present (172.18.0.2/16). Cannot be modified with (10.1.1.1/24).; rolled back`],
+  ['NetworkDriver.CreateEndpoint {"Interface":{"MacAddress":"zz"}}',
+    `${create} address zz: invalid MAC address; rolled back`],
+  ['NetworkDriver.Join garbage', `${start} invalid character 'g' looking for beginning of value`],
+  ['NetworkDriver.Join {"Err":"no"}', `${start} remote: no`],
+  ['NetworkDriver.Join {"Gateway":"zz"}', `${start} unable to parse Gateway "zz"; rolled back`],
+  ['NetworkDriver.Join {"GatewayIPv6":"zz"}', `${start} unable to parse GatewayIPv6 "zz"; rolled back`],
+  ['NetworkDriver.Join {"InterfaceName":{"SrcName":"nope","DstPrefix":"eth"}}',
+    `${start} failed to add interface nope to sandbox: failed to get link by name "nope": Link not found`],
+  ['NetworkDriver.Join {"StaticRoutes":7}', alsoBack(
+    `${start} json: cannot unmarshal number into Go struct field JoinResponse.StaticRoutes of type []api.StaticRoute`)],
+  ['NetworkDriver.Join {"StaticRoutes":[{"Destination":"zz"}]}', `${start} invalid CIDR address: zz; rolled back`],
+  ['NetworkDriver.Join {"StaticRoutes":[{"Destination":"10.1.0.0/16","NextHop":"zz"}]}',
+    `${start} failed to parse nexthop IP zz; rolled back`],
+  ['NetworkDriver.Join {"StaticRoutes":[{"Destination":"10.1.0.0/16"}]}', [
+    `${start} failed to add static route 10.1.0.0/16: route for the next hop <nil> could not be found: numerical result out of range`,
+    `${start} failed to add static route 10.1.0.0/16: route for the next hop <nil> could not be found; rolled back`,
+  ]],
+  ['NetworkDriver.ProgramExternalConnectivity garbage',
+    `${program} invalid character 'g' looking for beginning of value`],
+  ['NetworkDriver.ProgramExternalConnectivity {"Err":"no"}', `${program} remote: no`],
+]
+
+const legacy = '500 legacy plugin:'
+const registry = '500 could not resolve driver fabric in registry'
+const badActivations: readonly Bad[] = [
+  ['Plugin.Activate garbage', `${legacy} invalid character 'g' looking for beginning of value`],
+  ['Plugin.Activate {"Implements":7}',
+    `${legacy} json: cannot unmarshal number into Go struct field Manifest.Implements of type []string`],
+  ['Plugin.Activate {"Implements":["VolumeDriver"]}',
+    `${legacy} Plugin does not implement the requested driver: plugin="fabric", requested implementation="NetworkDriver"`],
+  ['NetworkDriver.GetCapabilities {"Scope":"mars"}', registry],
+  ['NetworkDriver.GetCapabilities {"Scope":"local","ConnectivityScope":"mars"}', registry],
+  ['NetworkDriver.GetCapabilities nonsense', registry],
+]

@@ -6,7 +6,7 @@
  *
  * Every call is a line of CALLS-FILE. Each line of WISHES-FILE changes one method: it fails
  * (`fail NetworkDriver.Join`), ends the process before it is done (`die …`) or after it (`after …`),
- * never answers (`hang …`), answers a megabyte too much (`huge …`), or these very words, be they
+ * never answers (`hang …`, `mute …` when it has done it), answers a megabyte too much (`huge …`), or these very words, be they
  * JSON or not (`answer NetworkDriver.GetCapabilities {"Scope":"global"}`).
  */
 import { execFileSync } from 'node:child_process'
@@ -125,7 +125,7 @@ function answerTo(method: string, asked: Fields): string | undefined {
     default: {
       const answer = JSON.stringify(methods[method]?.(asked) ?? {})
       if (verb === 'after') process.exit(1)
-      return answer
+      return verb === 'mute' ? undefined : answer
     }
   }
 }

@@ -16,14 +16,14 @@ export interface Call {
 export class Plugin {
   readonly name: string
   readonly #lab: Lab
-  readonly #netns: string | undefined
+  readonly netns: string | undefined
   #process: ChildProcess | undefined
 
   /** @param netns the network namespace that it lives in, by its name; default: where the test is */
   constructor(t: TestContext, lab: Lab, name = 'fabric', netns?: string) {
     this.name = name
     this.#lab = lab
-    this.#netns = netns
+    this.netns = netns
     t.after(() => this.kill())
   }
 
@@ -38,7 +38,7 @@ export class Plugin {
   async start(): Promise<void> {
     mkdirSync(folder, { recursive: true })
     const socket = join(folder, `${this.name}.sock`)
-    const enter = this.#netns === undefined ? [] : ['nsenter', `--net=/run/netns/${this.#netns}`]
+    const enter = this.netns === undefined ? [] : ['nsenter', `--net=/run/netns/${this.netns}`]
     const [program = '', ...args] = [
       ...enter, join(root, 'scripts/node'), '--disable-warning=ExperimentalWarning',
       join(root, 'test/lab/network-plugin.ts'), socket, this.#callsFile, this.#wishesFile,

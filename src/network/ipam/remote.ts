@@ -205,7 +205,7 @@ export class RemoteIpam {
       const identity = { addressSpace: space, remoteId }
       return { family, subnet, gateway, ...range, auxiliary: {}, shown, ...identity }
     } catch (error) {
-      await this.#tellOnly(driver, 'ReleasePool', { PoolID: remoteId })
+      if (remoteId !== '') await this.#tellOnly(driver, 'ReleasePool', { PoolID: remoteId })
       throw error
     }
   }
