@@ -5,7 +5,8 @@
  * One way for every case, the daemon dead or alive: end it (containers live on), then let a
  * daemon that opens no socket take everything down (`daemon --teardown`).
  */
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, rmSync, rmdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { Refusal } from '../base/refusal.ts'
 import { command } from './command.ts'
 import { hasSystemd, paths, requireRoot, run, waitUntil } from './machine.ts'
@@ -34,6 +35,7 @@ export const down = command({
     }
     removeUnchangedConfig(print)
     rmSync(paths.run, { recursive: true, force: true })
+    removeEmptyCgroups()
     run('docker', ['context', 'rm', '-f', 'portolan'], caller())
     print(`Portolan is down. Images, volumes and containers are kept in ${paths.data}.`)
     return 0
@@ -46,6 +48,19 @@ function removeUnchangedConfig(print: (line: string) => void): void {
   if (unchanged) rmSync(paths.config)
   else print(`${paths.config} was edited and stays.`)
   rmSync(paths.configAsWritten)
+  const folder = dirname(paths.config)
+  if (existsSync(folder) && readdirSync(folder).length === 0) rmdirSync(folder)
+}
+
+/** The runtime makes a parent for containers and leaves it; whatever another engine has there stays. */
+function removeEmptyCgroups(): void {
+  for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
+    const [place = '', about = ''] = line.split(' - ')
+    if (!/^cgroup2? /.test(about)) continue
+    const folder = join(place.split(' ')[4] ?? '', 'docker')
+    const below = existsSync(folder) ? readdirSync(folder, { withFileTypes: true }) : undefined
+    if (below?.some((entry) => entry.isDirectory()) === false) rmdirSync(folder)
+  }
 }
 
 async function endDaemon(): Promise<void> {
