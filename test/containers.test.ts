@@ -117,6 +117,17 @@ test('a policy restarts a container that fails, counts, and gives way to stop', 
   await lab.ok('rm', 'again')
 })
 
+test('who takes more memory than the limit is killed; inspect and the events say so', async () => {
+  const start = now()
+  const greedy = 'x=a; while :; do x=$x$x; done'
+  const { code } = await lab.docker('run', '--name', 'greedy', '-m', '16m', 'busybox', 'sh', '-c', greedy)
+  assert.equal(code, 137)
+  assert.equal(await lab.ok('inspect', '-f', '{{.State.OOMKilled}}', 'greedy'), 'true')
+  const told = (await eventsSince(start)).filter((line) => /^container (oom|die)/.test(line))
+  assert.deepEqual(told, ['container oom', 'container die 137'])
+  await lab.ok('rm', 'greedy')
+})
+
 test('a health check finds out, and ps says so', async () => {
   await lab.ok(
     'run',

@@ -10,6 +10,7 @@ import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import { isNotFound, unlessNotFound } from './containerd/client.ts'
 import { stopHealth } from './healthcheck.ts'
+import { lookForOom } from './oom.ts'
 import { exitedState, hasProcess } from './record.ts'
 import type { Exit } from './record.ts'
 import { countsAsFailure, restartDelayMs, wantsRestart } from './restart-policy.ts'
@@ -83,14 +84,14 @@ export async function handleExit(
 ): Promise<void> {
   const { record, live } = container
   if (!hasProcess(record.state.status)) return
-  const exit: Exit = { ...ended, oomKilled: live.oomKilled }
+  lookForOom(context, container)
   stopHealth(container)
-  const { restarting } = await settle(context, container, exit)
-  const ranMs = Math.max(0, epochMs(exit.at) - epochMs(record.state.startedAt))
+  const { restarting } = await settle(context, container, ended)
+  const ranMs = Math.max(0, epochMs(ended.at) - epochMs(record.state.startedAt))
   tellVolumes(context, container, 'unmount')
   if (live.stopping === 'stop') context.registry.tell(container, 'stop')
   context.registry.tell(container, 'die', {
-    exitCode: String(exit.code),
+    exitCode: String(ended.code),
     execDuration: String(Math.floor(ranMs / 1000)),
   })
   context.registry.wake(container, ['not-running', 'next-exit'])
@@ -109,7 +110,7 @@ export async function handleExit(
 async function settle(
   context: Context,
   container: Container,
-  exit: Exit,
+  ended: Ended,
 ): Promise<{ readonly restarting: boolean }> {
   const { id, record, live } = container
   await attempt('drain its output', id, () => context.keeper.drainStdio(id, drainTimeoutMs))
@@ -126,10 +127,12 @@ async function settle(
   })
   const restarting = wantsRestart({
     policy: record.hostConfig.RestartPolicy,
-    exitCode: exit.code,
+    exitCode: ended.code,
     stopped: live.stopping !== 'no' || context.closing.aborted,
     restartCount: record.restartCount,
   })
+  // Read last: where systemd has taken the cgroup away, only containerd tells of it, and later.
+  const exit: Exit = { ...ended, oomKilled: live.oomKilled }
   await context.registry.save(container, { state: exitedState(record.state, exit, restarting) })
   return { restarting }
 }

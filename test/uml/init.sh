@@ -6,6 +6,8 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t securityfs securityfs /sys/kernel/security
 mount -t tmpfs -o mode=1777 tmpfs /run
 # The checkout may lie below /tmp, which is about to be covered.
 mkdir /run/checkout /run/modules
@@ -20,6 +22,11 @@ chmod 755 /tmp/modprobe
 echo /tmp/modprobe >/proc/sys/kernel/modprobe
 ip link set lo up
 cd /run/checkout || exit 1
+# AppArmor's parser is where the engine looks for it, though it was only unpacked.
+parser=$(ls .cache/debian/sbin/apparmor_parser .cache/debian/usr/sbin/apparmor_parser 2>/dev/null | head -n 1)
+if [ -n "$parser" ] && [ ! -e /usr/sbin/apparmor_parser ]; then
+  mount -t overlay -o "lowerdir=$PWD/${parser%/*}:/usr/sbin" overlay /usr/sbin
+fi
 export NODE_COMPILE_CACHE=/tmp/compiled HOME=/tmp
 ./scripts/node --disable-warning=ExperimentalWarning --test-reporter=tap "${PORTOLAN_FILE#"$PORTOLAN_ROOT"/}" 2>&1
 echo "# guest ends"
