@@ -156,17 +156,21 @@ function logConfigOf(
     given.Type === '' || given.Type === config.defaultLogDriver
       ? { ...config.defaultLogOptions, ...(given.Config ?? {}) }
       : (given.Config ?? {})
-  for (const name of Object.keys(options)) {
-    if (Type !== 'none' && !logOptions.has(name)) {
-      throw new Refusal('invalid', `unknown log opt '${name}' for ${Type} log driver`)
-    }
-  }
-  if (Type !== 'none') checkLogValues(options)
-  const mode = options['mode'] ?? ''
-  if (Type !== 'none' && !['', 'blocking', 'non-blocking'].includes(mode)) {
-    throw new Refusal('invalid', `logger: logging mode not supported: ${mode}`)
-  }
+  checkLogOptions(Type, options)
   return { Type, Config: options }
+}
+
+/** Refuses options that a log driver of ours does not have, and values that it cannot take. */
+export function checkLogOptions(driver: string, options: Readonly<Record<string, string>>): void {
+  if (driver === 'none') return
+  for (const name of Object.keys(options)) {
+    if (logOptions.has(name)) continue
+    throw new Refusal('invalid', `unknown log opt '${name}' for ${driver} log driver`)
+  }
+  checkLogValues(options)
+  const mode = options['mode'] ?? ''
+  if (['', 'blocking', 'non-blocking'].includes(mode)) return
+  throw new Refusal('invalid', `logger: logging mode not supported: ${mode}`)
 }
 
 /** Output never waits for the log here; what is asked of the buffer must make sense all the same. */

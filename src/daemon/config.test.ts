@@ -124,6 +124,9 @@ test('what is wrong with flags is said in the words of dockerd', () => {
   assert.equal(refused(['-H', 'tcp://0.0.0.0:2375', '--tls=false']), 'accepted')
   assert.match(refused(['-H', 'tcp://0.0.0.0:2375', '--tls']), /does not ask clients who they are/)
   assert.match(refused(['--storage-driver', 'zfs']), /driver not supported: zfs/)
+  assert.match(refused(['--log-driver', 'syslog']), /no log driver named 'syslog' is registered/)
+  assert.match(refused(['--log-opt', 'zz=1']), /failed to set log opts: unknown log opt 'zz' for json-file/)
+  assert.match(refused(['--authorization-plugin', 'x']), /authorization-plugins: plugins are not offered/)
 })
 
 test('what is wrong with the file is said in the words of dockerd', () => {

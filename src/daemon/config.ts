@@ -7,7 +7,8 @@ import { isAbsolute, resolve } from 'node:path'
 import { parsePoolSources } from '../address/pools.ts'
 import { parsePrefix } from '../address/prefix.ts'
 import { parseAddress } from '../api/listen.ts'
-import { Refusal, messageOf } from '../base/refusal.ts'
+import { messageOf, Refusal, wrap } from '../base/refusal.ts'
+import { checkLogOptions } from '../containers/defaults.ts'
 import { checkExecOptions } from './cgroup-driver.ts'
 import { checkIp, isRecord } from './option.ts'
 import { isOptionKey, optionRows, options, type OptionKey, type Values } from './options.ts'
@@ -155,6 +156,7 @@ function checkConfig(config: Config): void {
   for (const [key, sentence] of notOffered(config)) {
     throw new Refusal('invalid', `${key}: ${sentence}`)
   }
+  checkLogs(config)
 }
 
 function checkPools(config: Config): void {
@@ -175,6 +177,15 @@ function checkLabels(labels: readonly string[]): void {
       throw new Refusal('invalid', `conflict labels for ${key}=${two} and ${key}=${one}`)
     }
     seen.set(key, label)
+  }
+}
+
+function checkLogs(config: Config): void {
+  const driver = config['log-driver']
+  try {
+    if (driver !== '') checkLogOptions(driver, config['log-opts'])
+  } catch (error) {
+    throw wrap('failed to set log opts: ', error)
   }
 }
 
