@@ -12,6 +12,7 @@ import { Refusal } from '../base/refusal.ts'
 import type { Decoder } from './decode.ts'
 import { BodyTooLarge } from './errors.ts'
 import { parseJson } from './json.ts'
+import { parseMediaType } from './media-type.ts'
 
 /** More than any JSON body of the API; a bound against a client that never stops. */
 const jsonBytesMax = 64 * 1024 * 1024
@@ -30,10 +31,11 @@ export async function readJson<T>(
   const bodyless = isBodyless(headers)
   const type = headers['content-type'] ?? ''
   if (type === '' && bodyless) return decoder.decode(undefined, '')
-  if (type === '') {
-    throw new Refusal('invalid', 'malformed Content-Type header (): mime: no media type')
+  const parsed = parseMediaType(type)
+  if ('problem' in parsed) {
+    throw new Refusal('invalid', `malformed Content-Type header (${type}): ${parsed.problem}`)
   }
-  if (type.split(';')[0]?.trim().toLowerCase() !== 'application/json') {
+  if (parsed.type !== 'application/json') {
     throw new Refusal(
       'invalid',
       `unsupported Content-Type header (${type}): must be 'application/json'`,

@@ -1,6 +1,6 @@
 /** POST /commit: an image of what a container has become. */
 import { Refusal } from '../base/refusal.ts'
-import { configShape } from '../containers/config.ts'
+import { configShape, createShape } from '../containers/config.ts'
 import type { Containers } from '../containers/containers.ts'
 import { mergeImageConfig } from '../containers/defaults.ts'
 import { applyChanges } from '../containers/images/changes.ts'
@@ -15,8 +15,8 @@ export function commitRoutes(images: Images, containers: Containers): readonly R
   return [{ method: 'POST', pattern: '/commit', handle }]
 }
 
-const configDecoder: Decoder<ReturnType<typeof configShape.decode>> = {
-  decode: (value) => configShape.decode(value, 'Config'),
+const configDecoder: Decoder<ReturnType<typeof createShape.decode>> = {
+  decode: (value) => createShape.decode(value, 'CreateRequest'),
 }
 
 async function commit(images: Images, containers: Containers, request: ApiRequest): Promise<Reply> {

@@ -1,4 +1,5 @@
 /** /containers/{id}/archive: what `docker cp` asks for. */
+import { checkPath } from '../containers/archive.ts'
 import type { Containers, PathStat } from '../containers/containers.ts'
 import type { ApiRequest, Reply, Route } from './route.ts'
 
@@ -12,10 +13,11 @@ export function containerArchiveRoutes(containers: Containers): readonly Route[]
   ]
 }
 
-const target = ({ params, query }: ApiRequest) => ({
-  id: params['id'] ?? '',
-  path: query.get('path') ?? '',
-})
+function target({ params, query }: ApiRequest): { readonly id: string; readonly path: string } {
+  const path = query.get('path') ?? ''
+  checkPath(path)
+  return { id: params['id'] ?? '', path }
+}
 
 const statHeader = (stat: PathStat): string => Buffer.from(JSON.stringify(stat)).toString('base64')
 

@@ -1,6 +1,6 @@
 /** /containers: list, create, inspect, the verbs of a container's life, prune. */
 import { Refusal } from '../base/refusal.ts'
-import { createShape, updateShape } from '../containers/config.ts'
+import { configFields, createShape, updateShape } from '../containers/config.ts'
 import type { Containers } from '../containers/containers.ts'
 import { parsePlatform } from '../containers/images/platform.ts'
 import { unknownFieldWarnings } from '../containers/no-effect.ts'
@@ -115,14 +115,15 @@ interface Create {
   readonly warnings: readonly string[]
 }
 
+const configNames = new Set(Object.keys(configFields).map((name) => name.toLowerCase()))
+
 const createDecoder: Decoder<Create> = {
   decode(value) {
     if (value === undefined) {
       throw new Refusal('invalid', 'invalid JSON: got EOF while reading request body')
     }
-    const others = ['hostconfig', 'networkingconfig']
     const hasConfig =
-      isObject(value) && Object.keys(value).some((key) => !others.includes(key.toLowerCase()))
+      isObject(value) && Object.keys(value).some((key) => configNames.has(key.toLowerCase()))
     const request = createShape.decode(value, 'CreateRequest')
     return { request, hasConfig, warnings: unknownFieldWarnings(value) }
   },

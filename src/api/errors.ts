@@ -20,6 +20,13 @@ export class BodyTooLarge extends Refusal {
   }
 }
 
+/** What is answered as text, because the client cannot be one of this API. */
+export class PlainRefusal extends Refusal {
+  constructor(text: string, options: { readonly cause?: unknown } = {}) {
+    super('invalid', text, options)
+  }
+}
+
 /** The HTTP status of whatever was thrown. */
 export function statusOf(error: unknown): number {
   if (error instanceof BodyTooLarge) return 413

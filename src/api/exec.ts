@@ -52,6 +52,7 @@ const createDecoder = d.struct('container.ExecOptions', {
 
 async function create(containers: Containers, request: ApiRequest): Promise<Reply> {
   const body = await request.json(createDecoder)
+  if (body.Cmd.length === 0) throw new Refusal('invalid', 'No exec command specified')
   const execId = containers.createExec(request.params['id'] ?? '', {
     command: body.Cmd,
     tty: body.Tty,

@@ -4,7 +4,7 @@
  */
 import { goSyntaxError } from '../base/go-json.ts'
 import { parseExact } from '../base/json.ts'
-import { messageOf, Refusal } from '../base/refusal.ts'
+import { Refusal } from '../base/refusal.ts'
 
 /** Deeper than any document of the API; keeps later recursion (rendering, decoding) safe. */
 const depthMax = 1000
@@ -16,14 +16,14 @@ export function parseJson(text: string): unknown {
   try {
     return parseExact(text)
   } catch (error) {
-    const isLonger = /^Unexpected non-whitespace character after JSON/.test(messageOf(error))
-    if (isLonger) throw invalid('unexpected content after JSON')
-    throw invalid(`invalid JSON: ${goSyntaxError(text, error)}`)
+    const sentence = goSyntaxError(text)
+    const found = sentence === undefined ? 'unexpected content after JSON' : `invalid JSON: ${sentence}`
+    throw invalid(found, error)
   }
 }
 
-function invalid(sentence: string): Refusal {
-  return new Refusal('invalid', sentence)
+function invalid(sentence: string, cause?: unknown): Refusal {
+  return new Refusal('invalid', sentence, cause === undefined ? {} : { cause })
 }
 
 function checkDepth(text: string): void {

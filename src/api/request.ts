@@ -6,6 +6,7 @@ import { Refusal } from '../base/refusal.ts'
 import { isBodyless, readJson } from './body.ts'
 import { parseQuery } from './query.ts'
 import type { ApiRequest, ApiVersion } from './route.ts'
+import { rawStream } from './stream.ts'
 import { acceptWebSocket } from './web-socket.ts'
 
 /** What is known of a request before its route is. */
@@ -72,7 +73,8 @@ function hijack(exchange: Exchange, contentType: string): Socket {
   response.detachSocket(socket)
   const upgrade = message.headers.upgrade
   const lines = [upgrade === undefined ? 'HTTP/1.1 200 OK' : 'HTTP/1.1 101 UPGRADED']
-  lines.push(`Content-Type: ${contentType}`)
+  // Who asks for no upgrade is told of a raw stream, whatever it is.
+  lines.push(`Content-Type: ${upgrade === undefined ? rawStream : contentType}`)
   if (upgrade !== undefined) lines.push('Connection: Upgrade', `Upgrade: ${upgrade}`)
   for (const [name, value] of Object.entries(exchange.headers)) lines.push(`${name}: ${value}`)
   socket.write(lines.join('\r\n') + '\r\n\r\n')

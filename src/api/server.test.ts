@@ -175,7 +175,8 @@ test('paths: versions, slashes in ids, escapes, unknown paths and methods', asyn
   )
   assert.match(await get('/nowhere'), / 404 [^]*\{"message":"page not found"\}/)
   assert.match(await post('/info', '{}'), / 404 [^]*\{"message":"page not found"\}/)
-  assert.match(await get('/networks/%zz'), / 400 [^]*invalid URL escape/)
+  assert.match(await get('/networks/%zz'), / 400 [^]*\r\n400 Bad Request/)
+  assert.match(await get('/networks//a/../b?x=1'), / 301 [^]*\r\nLocation: \/networks\/b\?x=1\r\n/)
 })
 
 test('answers without a body, and integers beyond 2^53', async () => {

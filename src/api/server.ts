@@ -15,7 +15,7 @@ import { renderExact } from '../base/json.ts'
 import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import { takeBody } from './body.ts'
-import { BodyTooLarge, errorBody, statusOf } from './errors.ts'
+import { BodyTooLarge, errorBody, PlainRefusal, statusOf } from './errors.ts'
 import { toApiRequest, type Exchange } from './request.ts'
 import type { Reply, Route } from './route.ts'
 import { createRouter, pageNotFound, type Router } from './router.ts'
@@ -165,11 +165,16 @@ async function handle(router: Router, exchange: Exchange): Promise<Reply | undef
   const url = message.url ?? '/'
   const mark = url.indexOf('?')
   const path = decodePath(mark < 0 ? url : url.slice(0, mark))
-  if (message.method === 'OPTIONS') return { status: 200 }
   if (exchange.socket !== undefined && message.headers['transfer-encoding'] !== undefined) {
     throw new Refusal('invalid', 'a request that takes its connection over needs a Content-Length')
   }
+  const clean = cleanPath(path)
+  if (clean !== path) {
+    const Location = encodeURI(clean) + (mark < 0 ? '' : url.slice(mark))
+    return { status: 301, headers: { Location } }
+  }
   const versioned = splitVersion(path)
+  if (message.method === 'OPTIONS') return { status: 200 }
   const match = router.match(message.method ?? 'GET', versioned.path)
   if (match === undefined) throw pageNotFound()
   const version = negotiate(versioned.given, exchange.oldest)
@@ -181,8 +186,19 @@ function decodePath(path: string): string {
   try {
     return decodeURIComponent(path)
   } catch (error) {
-    throw new Refusal('invalid', `invalid URL escape in ${JSON.stringify(path)}`, { cause: error })
+    throw new PlainRefusal('400 Bad Request', { cause: error })
   }
+}
+
+/** Without empty, `.` and `..` segments: clients are sent there, as with Docker. */
+function cleanPath(path: string): string {
+  const kept: string[] = []
+  for (const segment of path.split('/')) {
+    if (segment === '..') kept.pop()
+    else if (segment !== '' && segment !== '.') kept.push(segment)
+  }
+  const slash = kept.length > 0 && path.endsWith('/') ? '/' : ''
+  return `/${kept.join('/')}${slash}`
 }
 
 function send(response: ServerResponse, reply: Reply): void {
@@ -215,6 +231,12 @@ function sendError(exchange: Exchange, error: unknown): void {
   }
   // What the client still sends of its body is not worth reading.
   if (error instanceof BodyTooLarge) response.setHeader('Connection', 'close')
+  if (error instanceof PlainRefusal) {
+    response.setHeader('Content-Type', 'text/plain; charset=utf-8')
+    response.statusCode = status
+    response.end(error.message)
+    return
+  }
   send(response, { status, json: errorBody(error) })
 }
 

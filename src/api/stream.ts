@@ -6,6 +6,8 @@ import { renderExact } from '../base/json.ts'
 import { messageOf } from '../base/refusal.ts'
 import type { ApiRequest } from './route.ts'
 
+/** Bytes as they come, without frames. */
+export const rawStream = 'application/vnd.docker.raw-stream'
 /** What a client that does not read may leave waiting here; then it is cut off. */
 const waitingBytesMax = 4 * 1024 * 1024
 
@@ -74,6 +76,6 @@ export function frame(channel: keyof typeof channels, payload: Buffer): Buffer {
 /** The content type of an attach or exec stream. */
 export function streamType(tty: boolean, version: number): string {
   return tty || version < 142
-    ? 'application/vnd.docker.raw-stream'
+    ? rawStream
     : 'application/vnd.docker.multiplexed-stream'
 }

@@ -156,28 +156,26 @@ function notOffered(): readonly Route[] {
   const build =
     'this engine does not build images: build elsewhere, then docker load or docker pull'
   const plugins = 'this engine has no plugins to install: network and volume drivers are built in'
+  const noPlugin = (method: Route['method'], pattern: string): Route => ({
+    method,
+    pattern,
+    async handle({ params }) {
+      throw new Refusal('notFound', `plugin "${params['name'] ?? ''}" not found`)
+    },
+  })
   return [
     refuse('POST', '/build', build),
     refuse('POST', '/build/cancel', build),
     refuse('POST', '/session', build),
     refuse('POST', '/grpc', build),
-    refuse('POST', '/plugins/{action…}', plugins),
-    refuse('DELETE', '/plugins/{name…}', plugins),
-    {
-      method: 'GET',
-      pattern: '/plugins/privileges',
-      handle: async () => {
-        throw new Refusal('notImplemented', plugins)
-      },
-    },
-    {
-      method: 'GET',
-      pattern: '/plugins/{name…}',
-      async handle({ params }) {
-        const name = (params['name'] ?? '').replace(/\/json$/, '')
-        throw new Refusal('notFound', `plugin "${name}" not found`)
-      },
-    },
+    refuse('GET', '/plugins/privileges', plugins),
+    refuse('POST', '/plugins/pull', plugins),
+    refuse('POST', '/plugins/create', plugins),
+    noPlugin('GET', '/plugins/{name…}/json'),
+    noPlugin('DELETE', '/plugins/{name…}'),
+    ...['enable', 'disable', 'upgrade', 'push', 'set'].map((verb) =>
+      noPlugin('POST', `/plugins/{name…}/${verb}`),
+    ),
     refuse('POST', '/swarm/init', 'this engine runs on one host: swarm mode is not offered'),
     refuse('POST', '/swarm/join', 'this engine runs on one host: swarm mode is not offered'),
     refuse('POST', '/containers/{name…}/checkpoints', 'checkpoints are not offered'),
@@ -189,25 +187,41 @@ const notManager =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" ' +
   'to connect this node to swarm and try again.'
 
+/** All that dockerd has, and nothing else: other paths are not found. */
+const swarmPaths: readonly (readonly [method: Route['method'], pattern: string])[] = [
+  ['GET', '/swarm'],
+  ['GET', '/swarm/unlockkey'],
+  ['POST', '/swarm/update'],
+  ['POST', '/swarm/unlock'],
+  ['GET', '/nodes'],
+  ['GET', '/nodes/{id}'],
+  ['DELETE', '/nodes/{id}'],
+  ['POST', '/nodes/{id}/update'],
+  ['GET', '/services'],
+  ['GET', '/services/{id}'],
+  ['DELETE', '/services/{id}'],
+  ['POST', '/services/create'],
+  ['POST', '/services/{id}/update'],
+  ['GET', '/services/{id}/logs'],
+  ['GET', '/tasks'],
+  ['GET', '/tasks/{id}'],
+  ['GET', '/tasks/{id}/logs'],
+  ...['secrets', 'configs'].flatMap((resource): (readonly [Route['method'], string])[] => [
+    ['GET', `/${resource}`],
+    ['GET', `/${resource}/{id}`],
+    ['DELETE', `/${resource}/{id}`],
+    ['POST', `/${resource}/create`],
+    ['POST', `/${resource}/{id}/update`],
+  ]),
+]
+
 function swarmRoutes(): readonly Route[] {
-  const handle = async () => {
-    throw new Refusal('unavailable', notManager)
+  const refuse = (sentence: string) => async () => {
+    throw new Refusal('unavailable', sentence)
   }
-  const methods = ['GET', 'POST', 'DELETE'] as const
-  const resources = ['swarm', 'nodes', 'services', 'tasks', 'secrets', 'configs']
+  const leave = refuse('This node is not part of a swarm')
   return [
-    {
-      method: 'POST',
-      pattern: '/swarm/leave',
-      async handle() {
-        throw new Refusal('unavailable', 'This node is not part of a swarm')
-      },
-    },
-    ...resources.flatMap((resource) =>
-      methods.flatMap((method): Route[] => [
-        { method, pattern: `/${resource}`, handle },
-        { method, pattern: `/${resource}/{rest…}`, handle },
-      ]),
-    ),
+    { method: 'POST', pattern: '/swarm/leave', handle: leave },
+    ...swarmPaths.map(([method, pattern]) => ({ method, pattern, handle: refuse(notManager) })),
   ]
 }

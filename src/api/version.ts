@@ -5,6 +5,7 @@
  * bodies are written after. A bare path means the newest.
  */
 import { Refusal } from '../base/refusal.ts'
+import { PlainRefusal } from './errors.ts'
 import type { ApiVersion } from './route.ts'
 
 export const newestVersion = '1.51'
@@ -12,6 +13,8 @@ export const oldestVersion = '1.24'
 
 /** The engine version that clients compare against; the suffix says whose engine it is. */
 export const engineVersion = '28.2.2-portolan'
+
+const sinceJsonErrors = 124
 
 /** 1.41 → 141, so that versions compare as numbers. */
 export function toApiVersion(text: string): ApiVersion {
@@ -37,11 +40,12 @@ export function negotiate(given: string | undefined, oldest = oldestVersion): Ap
   if (given === undefined) return toApiVersion(newestVersion)
   const asked = toApiVersion(given)
   if (!(asked >= toApiVersion(oldest))) {
-    throw new Refusal(
-      'invalid',
+    const sentence =
       `client version ${given} is too old. Minimum supported API version is ` +
-        `${oldest}, please upgrade your client to a newer version`,
-    )
+      `${oldest}, please upgrade your client to a newer version`
+    // Errors are JSON since 1.24; before, they were lines.
+    if (asked < sinceJsonErrors) throw new PlainRefusal(`${sentence}\n`)
+    throw new Refusal('invalid', sentence)
   }
   if (asked > toApiVersion(newestVersion)) {
     throw new Refusal(

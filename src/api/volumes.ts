@@ -16,7 +16,7 @@ export function volumeRoutes(volumes: Volumes): readonly Route[] {
     { method: 'POST', pattern: '/volumes/create', handle: (request) => create(volumes, request) },
     { method: 'POST', pattern: '/volumes/prune', handle: (request) => prune(volumes, request) },
     { method: 'GET', pattern: '/volumes/{name…}', handle: (request) => inspect(volumes, request) },
-    { method: 'PUT', pattern: '/volumes/{name…}', handle: (request) => update(volumes, request) },
+    { method: 'PUT', pattern: '/volumes/{name…}', handle: update },
     {
       method: 'DELETE',
       pattern: '/volumes/{name…}',
@@ -47,7 +47,7 @@ export function volumeUsageView({ volume, bytes, users }: VolumeUsage): object {
 async function list(volumes: Volumes, { query }: ApiRequest): Promise<Reply> {
   const filters = query.filters()
   acceptFilters(filters, ['dangling', 'name', 'driver', 'label', 'label!'])
-  return { status: 200, json: { Volumes: volumes.list(filters).map(volumeView), Warnings: null } }
+  return { status: 200, json: { Volumes: volumes.list(filters).map(listed), Warnings: null } }
 }
 
 const createRequest = d.struct('volume.CreateOptions', {
@@ -57,6 +57,13 @@ const createRequest = d.struct('volume.CreateOptions', {
   Labels: d.optional(d.map(d.string)),
   ClusterVolumeSpec: d.raw,
 })
+
+/** In a list, what is empty is null. */
+function listed(volume: Volume): object {
+  const orNull = (map: Volume['labels']) => (Object.keys(map ?? {}).length === 0 ? null : map)
+  const { labels, options } = volume
+  return volumeView({ ...volume, labels: orNull(labels), options: orNull(options) })
+}
 
 async function create(volumes: Volumes, request: ApiRequest): Promise<Reply> {
   const body = await request.json(createRequest)
@@ -79,11 +86,10 @@ async function inspect(volumes: Volumes, request: ApiRequest): Promise<Reply> {
   return { status: 200, json: volumeView(volumes.find(nameOf(request))) }
 }
 
-async function update(volumes: Volumes, request: ApiRequest): Promise<Reply> {
-  volumes.find(nameOf(request))
+async function update(): Promise<Reply> {
   throw new Refusal(
-    'notImplemented',
-    'only cluster volumes can be changed, and this engine has none',
+    'unavailable',
+    'volume update only valid for cluster volumes, but swarm is unavailable',
   )
 }
 
@@ -98,6 +104,6 @@ async function prune(volumes: Volumes, { query, version }: ApiRequest): Promise<
   const { names, bytes } = await volumes.prune(filters, version < sinceAnonymousPrune)
   return {
     status: 200,
-    json: { VolumesDeleted: names.length === 0 ? null : names, SpaceReclaimed: bytes },
+    json: { VolumesDeleted: names, SpaceReclaimed: bytes },
   }
 }

@@ -40,11 +40,11 @@ function codeOf(error: unknown): string {
 
 /** HEAD archive. */
 export function statPath(context: Context, target: Target, path: string): Promise<PathStat> {
-  checkPath(path)
   return withRootfs(context, target.container, async (root) => statInside(root, target, path))
 }
 
-function checkPath(path: string): void {
+/** Before the container is looked up. */
+export function checkPath(path: string): void {
   if (path === '') throw new Refusal('invalid', 'bad parameter: pathcannot be empty')
 }
 
@@ -93,7 +93,6 @@ export async function readArchive(
   path: string,
   ready: (stat: PathStat) => Writable,
 ): Promise<void> {
-  checkPath(path)
   await withRootfs(context, target.container, async (root) => {
     const stat = statInside(root, target, path)
     const place = inside(target, path, () => openPlace(root, path, wantsFolder(path)))
@@ -121,7 +120,6 @@ export async function writeArchive(
   source: Readable,
   options: WriteOptions,
 ): Promise<void> {
-  checkPath(path)
   await withRootfs(context, target.container, async (root) => {
     const folder = inside(target, path, () =>
       withPlace(root, path, true, (place) => {

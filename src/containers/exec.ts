@@ -9,8 +9,11 @@ import { closeStdin, serve } from './attach.ts'
 import { parseDetachKeys } from './detach-keys.ts'
 import { checkExecutable, launchExec } from './exec-run.ts'
 import { endedExecsMax, type Exec, type ExecSpec } from './exec-record.ts'
+import { containerPaths } from './paths.ts'
 import type { Container } from './registry.ts'
+import { rootOf } from './rootfs.ts'
 import type { Context } from './rooms.ts'
+import { lookUpUser } from './user.ts'
 
 /** Clients that ask for the exit code do so at once; memory is not for ever. */
 const endedKeptMs = 300_000
@@ -33,10 +36,21 @@ function checkEscapeKeys(keys: string): void {
   }
 }
 
+/** An unknown one is refused here already, as by dockerd; its own user was known at the start. */
+function checkUser(context: Context, container: Container, user: string): void {
+  if (user === '') return
+  try {
+    lookUpUser(rootOf(container, containerPaths(context.config, container.id).rootfs), user, [])
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    throw new Refusal('invalid', error.message, { cause: error })
+  }
+}
+
 export function createExec(context: Context, container: Container, spec: ExecSpec): string {
   checkExecutable(container)
-  if (spec.command.length === 0) throw new Refusal('invalid', 'No exec command specified')
   checkEscapeKeys(spec.detachKeys)
+  checkUser(context, container, spec.user)
   const exec: Exec = {
     id: newId(),
     containerId: container.id,

@@ -28,7 +28,7 @@ export async function inspectContainer(
   const { config, hostConfig } = record
   const paths = containerPaths(context.config, container.id)
   const files = donorPaths(context, container)
-  const running = [...container.live.execs.values()].filter((exec) => exec.running)
+  const alive = [...container.live.execs.values()].filter((exec) => exec.running || !exec.started)
   // Without networking nobody writes these two.
   const named = record.everStarted && !config.NetworkDisabled
   // The file of `local` is nobody else's to read.
@@ -52,7 +52,7 @@ export async function inspectContainer(
     MountLabel: '',
     ProcessLabel: '',
     AppArmorProfile: appArmorProfile(hostConfig),
-    ExecIDs: running.length === 0 ? null : running.map((exec) => exec.id),
+    ExecIDs: alive.length === 0 ? null : alive.map((exec) => exec.id),
     HostConfig: hostConfigShape.show({ ...hostConfig, Links: shownLinks(context, record) }),
     GraphDriver: { Data: { MergedDir: paths.rootfs }, Name: storageDriver },
     ...sizes,

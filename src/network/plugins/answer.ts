@@ -112,6 +112,7 @@ function parseText(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    throw new Refusal('internal', goSyntaxError(text, error), { cause: error })
+    const sentence = goSyntaxError(text) ?? 'unexpected content after JSON'
+    throw new Refusal('internal', sentence, { cause: error })
   }
 }
