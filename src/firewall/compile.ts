@@ -255,7 +255,8 @@ function publish(to: Collector, settings: FirewallSettings, port: PortIntent): v
   const spec = `${source}${destination}${notIn}${outside} -j DNAT --to-destination ${target(port)}`
   to.add(places.dnat, spec)
   to.add(places.hairpin, `-s ${host(containerIp)} -d ${host(containerIp)} ${inside} -j MASQUERADE`)
-  if (isLoopback(port.hostIp)) {
+  // Packets from elsewhere to ::1 are dropped by the kernel before any rule.
+  if (family === 4 && isLoopback(port.hostIp)) {
     to.add(places.loopback, `-d ${host(port.hostIp)} ! -i lo ${outside} -j DROP`)
   }
 }

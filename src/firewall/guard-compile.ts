@@ -32,7 +32,7 @@ export function compileGuard(
 /** What a unit has to do with the guard; two of its states that agree in this are one to it. */
 export function guarded(unit: Unit | undefined): unknown {
   if (unit === undefined || unit.kind === 'bridge') return unit
-  const ports = unit.ports.filter(({ hostIp }) => isLoopback(hostIp))
+  const ports = unit.ports.filter(({ hostIp, family }) => family === 4 && isLoopback(hostIp))
   return ports.length === 0 && unit.links.length === 0 ? undefined : { ports, links: unit.links }
 }
 
@@ -125,13 +125,14 @@ class GuardTable {
       set('set bridges', 'type ifname;', this.#bridges),
       set('map direct', `type ${address} : verdict; flags interval;`, verdicts(this.#direct)),
       set('map forward-in', 'type ifname : verdict;', verdicts(this.#forward)),
-      set('set loopback', `type ${port}; flags interval;`, loopback),
+      ...(this.#family === 4
+        ? [set('set loopback', `type ${port}; flags interval;`, loopback)] : []),
       set('set links', `type ${pair};`, this.#sets.get('links') ?? []),
       set('set links-back', `type ${pair};`, this.#sets.get('links-back') ?? []),
       ...[...this.#chains].map(([chain, lines]) => block(`chain ${chain}`, lines)),
       block('chain raw-PREROUTING', [
         'type filter hook prerouting priority raw; policy accept;',
-        `iifname != "lo" ${this.#ip} daddr . ${toPort} @loopback drop`,
+        ...(this.#family === 4 ? [`iifname != "lo" ip daddr . ${toPort} @loopback drop`] : []),
         `${this.#ip} daddr vmap @direct`,
       ]),
       block('chain filter-FORWARD', [

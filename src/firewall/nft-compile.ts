@@ -60,7 +60,8 @@ export function nftSets(family: Family): readonly NftSet[] {
     set('published-range', `type ${address} . ${port}`, interval),
     set('hairpin', `type ${address} . ${address} . ${port}`),
     set('hairpin-range', `type ${address} . ${address} . ${port}`, interval),
-    set('loopback', `type ${address} . ${port}`, interval),
+    // Packets from elsewhere to ::1 are dropped by the kernel before any rule.
+    ...(family === 4 ? [set('loopback', `type ${address} . ${port}`, interval)] : []),
     set('links', `type ${address} . ${address} . ${port}`),
     set('links-back', `type ${address} . ${address} . ${port}`),
   ]
@@ -105,7 +106,8 @@ export function nftBaseChains(
         ? [] : ['oifname @bridges fib saddr type local counter masquerade']),
       `${addr} saddr vmap @nat-postrouting-jumps`, hairpin('hairpin'), hairpin('hairpin-range')),
     chain('raw-PREROUTING', hook('filter', 'prerouting', 'raw'),
-      `iifname != "lo" ${addr} daddr . ${toPort} @loopback counter drop`,
+      ...(family === 4
+        ? [`iifname != "lo" ip daddr . ${toPort} @loopback counter drop`] : []),
       ...(settings.userlandProxy || family === 6
         ? [] : ['iifname @bridges ip daddr 127.0.0.0/8 counter drop']),
       `${addr} daddr vmap @raw-direct-jumps`),
@@ -268,7 +270,7 @@ function translation(port: PortIntent): NftElement[] {
       elements.push({ family, set: map, key: `${prefix} . ${hostPort + i}`, value })
     }
   }
-  if (isLoopback(hostIp)) {
+  if (family === 4 && isLoopback(hostIp)) {
     elements.push({ family, set: 'loopback', key: `${hostIp} . ${protocol} . ${hostSpan}` })
   }
   return elements

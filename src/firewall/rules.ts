@@ -119,7 +119,7 @@ const forms: Readonly<Record<string, readonly string[]>> = {
     `-d ${net} ! -i (IF) -m addrtype ! --dst-type LOCAL -j DROP`,
     `-d ${net} -i (IF) -j ACCEPT`,
     '-d 127.0.0.0/8 -i (IF) -j DROP',
-    `-d (?:127[0-9.]+/32|::1/128) ! -i lo ${port} -j DROP`,
+    `-d 127[0-9.]+/32 ! -i lo ${port} -j DROP`,
   ],
 }
 
