@@ -101,6 +101,18 @@ test('static addresses are given, kept and refused', async () => {
   }
 })
 
+test('a container whose IPv6 is switched off has no IPv6 address anywhere', async () => {
+  const off = ['--network', 'sub', '--sysctl', 'net.ipv6.conf.all.disable_ipv6=1']
+  await serve('without', ...off)
+  assert.equal(await field('without', 'sub', 'GlobalIPv6Address'), '')
+  const [hosts = '', rest] = (await lab.ok('exec', 'without', 'sh', '-c',
+    'cat /etc/hosts; echo %; ip -6 -o address; cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6')).split('\n%\n')
+  assert.match(hosts, /^127\.0\.0\.1\tlocalhost\n10\.33\.0\.\d+\twithout$/)
+  assert.equal(rest, '1')
+  const asked = await lab.docker('run', '--rm', ...off, '--ip6', 'fd00:33::9', 'busybox', 'true')
+  assert.match(asked.err, /address fd00:33::9: IPv6 is switched off in this container/)
+})
+
 test('IPv6 on the default bridge after a restart of the daemon', async () => {
   await lab.endDaemon()
   await lab.startDaemon(['--ipv6', '--fixed-cidr-v6', 'fd00:17::/64', '--userland-proxy=false'])

@@ -288,7 +288,7 @@ test('legacy links: hosts lines and variables, which follow restart and rename',
   }
   const range = 'MY_DB_PORT_80_TCP'
   assert.deepEqual(env.sort(), [
-    'MY_DB_NAME=/parent/my-db', 'MY_DB_ENV_COLOUR=blue', 'MY_DB_PORT=udp://172.17.0.2:53',
+    'MY_DB_NAME=/parent/my-db', 'MY_DB_ENV_COLOUR=blue', 'MY_DB_PORT=tcp://172.17.0.2:80',
     ...about(53, 'udp'), ...[80, 81, 82, 90, 91].flatMap((port) => about(port, 'tcp')),
     `${range}_START=tcp://172.17.0.2:80`, `${range}_END=tcp://172.17.0.2:82`,
     `${range}_PORT_START=80`, `${range}_PORT_END=82`,

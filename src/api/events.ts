@@ -1,4 +1,5 @@
 /** GET /events: past events of a span, then live ones, until the client goes or `until` comes. */
+import { sortedMap } from '../base/json.ts'
 import { Refusal } from '../base/refusal.ts'
 import { nowNs, parseMoment } from '../containers/time.ts'
 import { passes, type EventLog, type RecordedEvent } from '../insight/events.ts'
@@ -71,7 +72,7 @@ function render(event: RecordedEvent, version: ApiVersion): unknown {
   const message = {
     Type: type,
     Action: action,
-    Actor: { ID: id, Attributes: attributes },
+    Actor: { ID: id, Attributes: sortedMap(attributes) },
     scope: 'local',
     time: Number(timeNs / 1_000_000_000n),
     timeNano: timeNs,

@@ -39,7 +39,12 @@ function parse(text: string): unknown {
 }
 
 function filterValues(values: unknown): readonly string[] {
-  if (!Array.isArray(values)) return objectEntries(values).map(([value]) => value)
+  if (!Array.isArray(values)) {
+    return objectEntries(values).map(([value, set]) => {
+      if (typeof set !== 'boolean') throw new Refusal('invalid', 'invalid filter')
+      return value
+    })
+  }
   const words = values.filter((value) => typeof value === 'string')
   if (words.length !== values.length) throw new Refusal('invalid', 'invalid filter')
   return words

@@ -119,7 +119,7 @@ function portVariables(
 ): readonly string[] {
   const ports: ExposedPort[] = exposed
     .map((key) => ({ port: Number.parseInt(key, 10), protocol: key.split('/')[1] ?? 'tcp' }))
-    .sort((a, b) => a.port - b.port || Number(a.protocol !== 'tcp') - Number(b.protocol !== 'tcp'))
+    .sort((a, b) => Number(a.protocol !== 'tcp') - Number(b.protocol !== 'tcp') || a.port - b.port)
   const [first] = ports
   if (first === undefined) return []
   const lines = [`${prefix}_PORT=${first.protocol}://${address}:${first.port}`]

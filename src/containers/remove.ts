@@ -34,11 +34,11 @@ export async function removeContainer(
   if (live.removing) {
     throw new Refusal('conflict', `removal of container ${name} is already in progress`)
   }
-  if (isRunning(container.record.state.status) && !options.force) throw refusalOfRunning(container)
+  if (isRunning(container.record.state.status) && !options.force) throw refusalOfRunning(container, name)
   live.removing = true
   try {
     for (let ends = 0; !(await removeIdle(context, container, options)); ends++) {
-      if (!options.force || ends === endsMax) throw refusalOfRunning(container)
+      if (!options.force || ends === endsMax) throw refusalOfRunning(container, name)
       await endForRemoval(context, container, name)
     }
   } finally {
@@ -65,9 +65,11 @@ function removeIdle(
   })
 }
 
-function refusalOfRunning({ record }: Container): Refusal {
+const cannot = (name: string): string => `cannot remove container "${name.replace(/^\//, '')}"`
+
+function refusalOfRunning({ record }: Container, name: string): Refusal {
   const { status } = record.state
-  const what = `cannot remove container "/${record.name}": container is ${status}`
+  const what = `${cannot(name)}: container is ${status}`
   return new Refusal(
     'conflict',
     status === 'paused'
@@ -84,8 +86,7 @@ async function endForRemoval(context: Context, container: Container, name: strin
     if (hasProcess(container.record.state.status)) {
       throw new Refusal(
         'internal',
-        `cannot remove container "/${container.record.name}": ` +
-          `could not kill: ${messageOf(error)}`,
+        `${cannot(name)}: could not kill: ${messageOf(error)}`,
         { cause: error },
       )
     }
@@ -93,8 +94,7 @@ async function endForRemoval(context: Context, container: Container, name: strin
   if (hasProcess(container.record.state.status)) {
     throw new Refusal(
       'internal',
-      `cannot remove container "/${container.record.name}": ` +
-        'could not kill: tried to kill container, but did not receive an exit event',
+      `${cannot(name)}: could not kill: tried to kill container, but did not receive an exit event`,
     )
   }
 }

@@ -35,11 +35,11 @@ options ndots:0
 })
 
 test('overrides replace the whole list of their kind', () => {
-  const source = { path: '/etc/resolv.conf', text: 'nameserver 1.1.1.1\noptions edns0 ndots:2\n' }
+  const source = { path: '/etc/resolv.conf', text: 'nameserver 1.1.1.1\nnameserver bogus\noptions edns0 ndots:2\n' }
   const dns = ['9.9.9.9', 'zz']
   const own = generateResolvConf({ ...request, source, dns, dnsOptions: ['timeout:1'] })
   assert.match(own.text, /options timeout:1 ndots:0\n/)
-  assert.match(own.text, /# ExtServers: \[9\.9\.9\.9\]\n# Invalid nameservers: \[zz\]\n/)
+  assert.match(own.text, /# ExtServers: \[9\.9\.9\.9\]\n# Invalid nameservers: \[bogus zz\]\n/)
   assert.match(own.text, /# Overrides: \[nameservers options\]\n# Option ndots from: internal\n$/)
   assert.deepEqual(own.upstreams, [{ address: '9.9.9.9', fromHost: false }])
   const host = generateResolvConf({ ...request, source })

@@ -102,9 +102,8 @@ export function generateResolvConf(request: ResolvConfRequest): ResolvConfResult
     options: request.dnsOptions.length > 0,
   }
   const servers = isOverridden.nameservers ? request.dns.filter(isAddress) : base.nameservers
-  const invalid = isOverridden.nameservers
-    ? request.dns.filter((server) => !isAddress(server))
-    : base.invalid
+  const strays = request.dns.filter((server) => !isAddress(server))
+  const invalid = [...base.invalid, ...(isOverridden.nameservers ? strays : [])]
   const search = isOverridden.search ? request.dnsSearch : base.search
   const given = isOverridden.options ? request.dnsOptions : base.options
   const ndots = given.findLast((option) => option.startsWith('ndots:'))

@@ -17,6 +17,7 @@ import { plainFacts, singleFacts } from './host.ts'
 import type { Endpoint, EndpointSpec, Network, Sandbox, SandboxSpec } from './model.ts'
 import type { Room } from './room.ts'
 import { fixedInterfaceName, validateEndpointSpec } from './validate-endpoint.ts'
+import { isWithoutIpv6, refuseIpv6 } from './without-ipv6.ts'
 import { dnsNamesOf } from './zones.ts'
 
 /** Addresses that a plugin gave, and the MAC they were asked for with; '' = none. */
@@ -45,12 +46,13 @@ export function reserveEndpoint(
   }
   validateEndpointSpec(spec.network, spec, network)
   refuseLinkLocal(network, spec)
+  if (isWithoutIpv6(container)) refuseIpv6(spec)
   const driver = driverNamed(network.spec.driver)
   const facts = singleFacts(room)
   const refusal = driver.validateEndpoint(network, spec, facts)
   if (refusal !== undefined) throw refusal
   const interfaceName = chooseInterface(driver.interfacePrefix(network), spec, siblings)
-  const { mac, ...addresses } = leased ?? { ...takeAddresses(room, network, spec), mac: '' }
+  const { mac, ...addresses } = leased ?? { ...takeAddresses(room, network, container, spec), mac: '' }
   const gateways = driver.gatewaysOf(network, addresses)
   const natural = driver.naturalMac(network, facts)
   const endpoint: Endpoint = {
@@ -115,8 +117,10 @@ const linkLocalPrefixes = ['169.254.0.0/16', 'fe80::/10'].flatMap(
   (text) => parsePrefix(text)?.prefix ?? [],
 )
 
-function takeAddresses(room: Room, network: Network, spec: EndpointSpec) {
-  const has = (family: 4 | 6) => network.pools.some((pool) => pool.family === family)
+function takeAddresses(room: Room, network: Network, container: SandboxSpec, spec: EndpointSpec) {
+  const has = (family: 4 | 6) =>
+    network.pools.some((pool) => pool.family === family) &&
+    (family === 4 || !isWithoutIpv6(container))
   const ipv4 = has(4) ? room.ipam.takeAddress(network, 4, spec.ipv4Address) : ''
   try {
     const ipv6 = has(6) ? room.ipam.takeAddress(network, 6, spec.ipv6Address) : ''

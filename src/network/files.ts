@@ -36,6 +36,7 @@ import {
 } from '../names/resolvconf.ts'
 import type { Endpoint, Sandbox } from './model.ts'
 import type { Room } from './room.ts'
+import { isWithoutIpv6 } from './without-ipv6.ts'
 
 const fileNames = { hosts: 'hosts', hostname: 'hostname', resolvConf: 'resolv.conf' } as const
 
@@ -82,13 +83,7 @@ function hostsOf(room: Room, sandbox: Sandbox): string {
   }
   const own = endpoints.flatMap((endpoint) => linesOf(sandbox, endpoint))
   const lines = [...extra, ...linkedLines(room, sandbox), ...own]
-  return hostsText(lines, hasLoopback6(sandbox))
-}
-
-/** `--sysctl net.ipv6.conf.all.disable_ipv6=1` takes ::1 from lo. */
-function hasLoopback6({ spec }: Sandbox): boolean {
-  const off = (name: string) => spec.sysctls[`net.ipv6.conf.${name}.disable_ipv6`] === '1'
-  return !off('all') && !off('lo')
+  return hostsText(lines, !isWithoutIpv6(spec))
 }
 
 /** `host-gateway`: as configured, else the addresses of the default bridge. */

@@ -386,7 +386,7 @@ export const newerAnswers: Readonly<Record<string, readonly [older: string, newe
   ],
   'DELETE /containers/err ': [
     '409 You cannot remove a running container <err>. Stop the container before attempting removal or force remove',
-    '409 cannot remove container "/err": container is running: stop the container before removing or force remove',
+    '409 cannot remove container "err": container is running: stop the container before removing or force remove',
   ],
   'GET /containers/err/logs?stdout=1&since=zz ': [
     '500 strconv.ParseInt: parsing "zz": invalid syntax',
