@@ -24,4 +24,4 @@ test('ipvlan and 802.1q sub-interfaces, in a user-mode-linux guest', { skip }, (
   passInGuest(t, 'test/uml/children.ts', 8))
 
 test('cgroup v2 and AppArmor, in a user-mode-linux guest', { skip }, (t) =>
-  passInGuest(t, 'test/uml/limits.ts', 8))
+  passInGuest(t, 'test/uml/limits.ts', 10))

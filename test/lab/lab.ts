@@ -304,6 +304,14 @@ export class Lab {
     ].join(' && '))
   }
 
+  /** Takes all of the engine out of the kernel, as `portolan down` does, and it must succeed. */
+  async teardown(): Promise<void> {
+    await this.endDaemon()
+    const [program = '', ...args] = this.#command([...(this.#options.flags ?? []), '--teardown'])
+    const ran = await this.run(program, args)
+    assert.equal(ran.code, 0, ran.out + ran.err)
+  }
+
   /** Ends the engine, takes away what the test itself made, and finds what Portolan forgot. */
   async stop(): Promise<void> {
     await this.endDaemon()

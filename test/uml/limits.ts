@@ -117,7 +117,7 @@ test('a profile that is not loaded is no profile', { skip: noParser }, async () 
 })
 
 test('teardown takes the cgroups away, and the profile that was loaded here', async () => {
-  await lab.stop()
+  await lab.teardown()
   for (const parent of ['docker', 'a/b']) {
     const left = readdirSync(join('/sys/fs/cgroup', parent), { withFileTypes: true })
     assert.deepEqual(left.filter((entry) => entry.isDirectory()), [], parent)
