@@ -1,6 +1,6 @@
 /**
  * The options of a bridge network, each with what the kernel shows of it: addresses, sysctls,
- * rules, and the ports and routes of a container. What cannot be is refused when it is created.
+ * rules, and the ports and routes of a container.
  */
 import assert from 'node:assert/strict'
 import test, { after, before } from 'node:test'
@@ -145,67 +145,6 @@ for (const wanted of cases) {
     assert.equal(found.inside, wanted.inside ?? plainInside)
   })
 }
-
-/** Bodies of create, and the answers; `co` is a config-only network, `used` depends on it. */
-const refusals: readonly (readonly [body: object, answer: string])[] = [
-  [{ Options: { [`${bridge}.gateway_mode_ipv4`]: 'isolated' } },
-    "500 gateway mode 'isolated' can only be used for an internal network"],
-  [{ Options: { [`${bridge}.gateway_mode_ipv4`]: 'zz' } },
-    `400 failed to parse ${bridge}.gateway_mode_ipv4 value: zz (unknown gateway mode zz)`],
-  [{ Options: { [`${bridge}.host_binding_ipv4`]: 'zz' } },
-    `400 failed to parse ${bridge}.host_binding_ipv4 value: zz (nil ip)`],
-  [{ Options: { 'com.docker.network.driver.mtu': 'zz' } },
-    '400 failed to parse com.docker.network.driver.mtu value: zz ' +
-      '(strconv.Atoi: parsing "zz": invalid syntax)'],
-  [{ Options: { 'com.docker.network.enable_ipv6': 'zz' } },
-    '400 driver-opt "com.docker.network.enable_ipv6" is not a valid bool'],
-  [{ EnableIPv4: false }, '400 IPv4 or IPv6 must be enabled'],
-  [{ IPAM: { Config: [{ Subnet: '10.60.0.0/24' }, { Subnet: '10.61.0.0/24' }] } },
-    "403 bridge driver doesn't support multiple subnets"],
-  [{ IPAM: { Driver: 'null' } }, '400 ipv4 pool is empty'],
-  [{ IPAM: { Driver: 'nosuch' } }, '404 plugin "nosuch" not found'],
-  [{ IPAM: { Config: [{ Subnet: '10.3.0.0/24', AuxiliaryAddresses: { k: '10.3.0.1' },
-    Gateway: '10.3.0.1' }] } },
-  '500 failed to allocate secondary ip address (k:10.3.0.1): Address already in use'],
-  [{ Scope: 'swarm' }, '403 cannot create a swarm scoped network when swarm is not active'],
-  [{ Ingress: true }, '403 Ingress network can only be global scope network'],
-  [{ ConfigOnly: true, Internal: true },
-    '403 configuration network can only contain network specific fields. Network operator ' +
-      'fields like [ ingress | internal | attachable | scope ] are not supported.'],
-  [{ ConfigOnly: true, ConfigFrom: { Network: 'co' } },
-    '403 a configuration network cannot depend on another configuration network'],
-  [{ ConfigFrom: { Network: 'nope' } }, '404 configuration network "nope" does not exist'],
-  [{ ConfigFrom: { Network: 'bridge' } }, '404 configuration network "bridge" does not exist'],
-  [{ ConfigFrom: { Network: 'co' }, Labels: { a: 'b' } },
-    '403 user specified configurations are not supported if the network depends on a ' +
-      'configuration network'],
-  [{ ConfigFrom: { Network: 'co' }, Options: { a: 'b' } },
-    '403 network driver options are not supported if the network depends on a ' +
-      'configuration network'],
-  [{ ConfigFrom: { Network: 'co' } },
-    '403 invalid pool request: Pool overlaps with other one on this address space'],
-]
-
-test('networks that cannot be are refused in Docker’s words, and leave nothing', async (t) => {
-  await lab.ok('network', 'create', '--config-only', '--subnet', '10.62.0.0/24', 'co')
-  await lab.ok('network', 'create', '--config-from', 'co', 'used')
-  const state = 'ip -br link | cut -d" " -f1; iptables-save | grep ^-A'
-  const before = await lab.must(state)
-  for (const [body, answer] of refusals) {
-    await t.test(JSON.stringify(body), async () => {
-      const { status, json } = await lab.api('POST', '/networks/create', { Name: 'bad', ...body })
-      assert.deepEqual(json, { message: answer.slice(4) })
-      assert.equal(status, Number(answer.slice(0, 3)))
-    })
-  }
-  assert.equal(await lab.must(state), before)
-  const inUse = await lab.docker('network', 'rm', 'co')
-  assert.match(inUse.err, /error while removing network: configuration network "co" is in use/)
-  const onto = await lab.docker('run', '--rm', '--network', 'co', 'busybox', 'true')
-  assert.match(onto.err, /cannot create endpoint on configuration-only network/)
-  await lab.ok('network', 'rm', 'used')
-  await lab.ok('network', 'rm', 'co')
-})
 
 test('without a default bridge its containers have nothing but lo', async () => {
   await lab.endDaemon()
