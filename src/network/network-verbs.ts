@@ -22,7 +22,7 @@ import { inTurn, linksAmong, linksOfOthers } from './parent-links.ts'
 import { collections, type NetworkRecord } from './records.ts'
 import type { Room } from './room.ts'
 import { timestampNow } from './time.ts'
-import { UndoStack } from './undo.ts'
+import { allOrFirstFailure, UndoStack } from './undo.ts'
 import { isPredefined, validateNetwork } from './validate.ts'
 
 /** Creates a network of the user. */
@@ -247,23 +247,31 @@ async function removeObjects(room: Room, driver: Driver, record: NetworkRecord):
   await done
 }
 
+/** The kernel lets go of links in groups, and rules of several networks go in one change. */
+const prunedAtOnce = 32
+
 /** Removes the unused networks for which `unused` holds; answers their names. */
 export async function pruneNetworks(
   room: Room,
   unused: (network: Network) => boolean,
 ): Promise<readonly string[]> {
   const names: string[] = []
-  for (const network of room.state.list()) {
-    const { name, configOnly, ingress } = network.spec
-    const endpoints = room.state.networks.get(network.id)?.endpoints.size ?? 0
-    if (isPredefined(name) || configOnly || ingress || endpoints > 0 || !unused(network)) continue
+  const remove = async ({ id, spec }: Network): Promise<void> => {
     try {
-      await removeNetwork(room, network.id)
-      names.push(name)
+      await removeNetwork(room, id)
+      names.push(spec.name)
     } catch (error) {
       // It came into use, or somebody else removed it, meanwhile.
       if (!(error instanceof Refusal)) throw error
     }
+  }
+  const doomed = room.state.list().filter((network) => {
+    const { name, configOnly, ingress } = network.spec
+    const endpoints = room.state.networks.get(network.id)?.endpoints.size ?? 0
+    return !isPredefined(name) && !configOnly && !ingress && endpoints === 0 && unused(network)
+  })
+  for (let first = 0; first < doomed.length; first += prunedAtOnce) {
+    await allOrFirstFailure(doomed.slice(first, first + prunedAtOnce).map(remove))
   }
   room.emit({ type: 'network', action: 'prune', id: '', attributes: { reclaimed: '0' } })
   return names
