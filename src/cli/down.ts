@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path'
 import { Refusal } from '../base/refusal.ts'
 import { command } from './command.ts'
 import { hasSystemd, paths, requireRoot, run, waitUntil } from './machine.ts'
-import { caller, daemonArguments } from './up.ts'
+import { caller, daemonArguments, systemctlTimeoutMs } from './up.ts'
 
 /** A daemon under live-restore leaves at once; this is for a disk that hangs. */
 const exitTimeoutMs = 30_000
@@ -24,7 +24,7 @@ export const down = command({
   async run(_values, _names, { print }) {
     requireRoot('down')
     if (hasSystemd() && existsSync(paths.unit)) {
-      run('systemctl', ['disable', '--now', 'portolan.service'])
+      run('systemctl', ['disable', '--now', 'portolan.service'], { timeoutMs: systemctlTimeoutMs })
       rmSync(paths.unit, { force: true })
       run('systemctl', ['daemon-reload'])
     }

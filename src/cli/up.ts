@@ -15,6 +15,9 @@ import { findNeighbours, freeBase } from './neighbours.ts'
 /** The first start makes a database, starts containerd and the keeper, on a slow disk too. */
 const startTimeoutMs = 60_000
 
+/** The unit's own limits, TimeoutStartSec and systemd's 90 s for a stop, end earlier and say why. */
+export const systemctlTimeoutMs = 200_000
+
 /** Bases for our own pools beside another engine; each holds a default bridge and its networks. */
 const baseCandidates = ['10.208.0.0/13', '10.216.0.0/13', '10.200.0.0/13', '10.224.0.0/13', '192.168.192.0/18']
 
@@ -123,7 +126,7 @@ function startBySystemd(): Started {
 }
 
 function systemctl(...args: readonly string[]): void {
-  const outcome = run('systemctl', args)
+  const outcome = run('systemctl', args, { timeoutMs: systemctlTimeoutMs })
   if (outcome.code !== 0) throw new Refusal('internal', `systemctl ${args.join(' ')}: ${outcome.stderr.trim()}`)
 }
 
