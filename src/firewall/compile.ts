@@ -151,8 +151,9 @@ function filterBridge(to: Collector, intent: BridgeIntent, net: BridgeFamily): v
   to.add(places.bridge, `-o ${br} -j DOCKER`)
   if (net.mode === 'routed') {
     to.add(places.icmp, `-o ${br} -p ${net.family === 4 ? 'icmp' : 'ipv6-icmp'} -j ACCEPT`)
-    to.add(places.routed, `-i ${br} ${established} -j ACCEPT`)
+    // Each goes to the front, as with internal networks.
     to.add(places.routed, `-o ${br} -j RETURN`)
+    to.add(places.routed, `-i ${br} ${established} -j ACCEPT`)
   }
   const verdict = net.mode === 'nat-unprotected' ? 'ACCEPT' : 'DROP'
   to.add(places.unpublished, `! -i ${br} -o ${br} -j ${verdict}`)
