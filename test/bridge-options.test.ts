@@ -146,6 +146,45 @@ for (const wanted of cases) {
   })
 }
 
+const heard = `table netdev told {
+  chain heard {
+    type filter hook ingress device brtold priority 0;
+    arp operation request arp saddr ip 10.60.0.2 arp daddr ip 10.60.0.2 counter
+  }
+}`
+
+/** Announcements of 10.60.0.2 that its bridge sees: waits for so many, and whether more come. */
+async function announced(count: number, ...options: readonly string[]): Promise<number> {
+  const flags = options.flatMap((one) => ['-o', `com.docker.network.${one}`])
+  const name = ['-o', `${bridge}.name=brtold`]
+  await lab.ok('network', 'create', '--subnet', '10.60.0.0/24', ...name, ...flags, 'subject')
+  await lab.must(`nft -f - <<'END'\n${heard}\nEND`)
+  const mac = ['--mac-address', '02:00:00:00:00:60']
+  await lab.ok('run', '-d', '--name', 'one', '--network', 'subject', ...mac, 'busybox', 'sleep', '60')
+  const read = 'nft list chain netdev told heard'
+  const until = `for i in $(seq 50); do ${read} | grep -q "packets ${count} " && break; sleep 0.05; done`
+  const out = await lab.must(`${until}; sleep 0.4; ${read}; nft delete table netdev told`)
+  await lab.ok('rm', '-f', 'one')
+  await lab.ok('network', 'rm', 'subject')
+  return Number(/packets (\d+)/.exec(out)?.[1])
+}
+
+test('how often the addresses of a new endpoint are announced can be said', async () => {
+  assert.equal(await announced(0, 'advertise_addr_nmsgs=0'), 0)
+  assert.equal(await announced(1, 'advertise_addr_nmsgs=1'), 1)
+  assert.equal(await announced(3, 'advertise_addr_nmsgs=3', 'advertise_addr_ms=100'), 3)
+})
+
+test('an MTU that is too small for IPv6 is one without', async () => {
+  const mtu = ['-o', 'com.docker.network.driver.mtu=600', '-o', `${bridge}.name=brsmall`]
+  await lab.ok('network', 'create', '--subnet', '10.60.0.0/24', ...mtu, 'subject')
+  const run = ['run', '--rm', '--network', 'subject', 'busybox']
+  const seen = await lab.ok(...run, 'sh', '-c', 'cat /sys/class/net/eth0/mtu; ip -4 -o addr show eth0')
+  assert.match(seen, /^600\n.* 10\.60\.0\.2\/24 /)
+  assert.equal(await lab.must('cat /sys/class/net/brsmall/mtu'), '600')
+  await lab.ok('network', 'rm', 'subject')
+})
+
 test('without a default bridge its containers have nothing but lo', async () => {
   await lab.endDaemon()
   await lab.startDaemon(['--bridge', 'none'])

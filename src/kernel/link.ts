@@ -151,8 +151,11 @@ export interface BridgeSpec {
 
 /** Makes a bridge; on failure nothing is left. */
 export function createBridge(ns: Netns, spec: BridgeSpec): void {
-  create(ns, spec.name, spec.alias, (socket) =>
-    socket.request(newLink(spec.name, 'bridge', { ...spec, up: spec.up ?? true })),
+  const { name, alias: _alias, mtu, ...attributes } = spec
+  // An MTU in the message that makes it is given up for that of the ports.
+  const marks = { ...aliasOf(spec), ...(mtu === undefined ? {} : { mtu }) }
+  create(ns, name, marks, (socket) =>
+    socket.request(newLink(name, 'bridge', { ...attributes, up: spec.up ?? true })),
   )
 }
 
@@ -164,7 +167,7 @@ export interface VethSpec extends LinkAttributes {
 
 /** Makes a veth pair, both ends possibly in different namespaces. */
 export function createVeth(ns: Netns, spec: VethSpec): void {
-  create(ns, spec.name, spec.alias, (socket) =>
+  create(ns, spec.name, aliasOf(spec), (socket) =>
     socket.request(newVeth(spec.name, spec, spec.peer)),
   )
 }
@@ -174,7 +177,7 @@ export function createDummy(
   ns: Netns,
   spec: { readonly name: string; readonly kind: 'dummy' | 'ifb'; readonly alias?: string },
 ): void {
-  create(ns, spec.name, spec.alias, (socket) =>
+  create(ns, spec.name, aliasOf(spec), (socket) =>
     socket.request(newLink(spec.name, spec.kind, { up: true })),
   )
 }
@@ -218,7 +221,7 @@ export function createVlan(
   const id = Buffer.alloc(2)
   id.writeUInt16LE(spec.id)
   const data = nest(INFO.DATA, attribute(VLAN_ID, id))
-  create(ns, spec.name, spec.alias, () => createChild(ns, 'vlan', spec, data))
+  create(ns, spec.name, aliasOf(spec), () => createChild(ns, 'vlan', spec, data))
 }
 
 export function createVxlan(
@@ -245,7 +248,7 @@ export function createVxlan(
     ...(local === undefined ? [] : [attribute(localType, local)]),
   )
   const extra = spec.netnsFd === undefined ? [] : [u32(IFLA.NET_NS_FD, spec.netnsFd)]
-  create(ns, spec.name, spec.netnsFd === undefined ? spec.alias : undefined, (socket) =>
+  create(ns, spec.name, spec.netnsFd === undefined ? aliasOf(spec) : {}, (socket) =>
     socket.request(newLink(spec.name, 'vxlan', spec, data, extra)),
   )
 }
@@ -257,19 +260,21 @@ function createChild(ns: Netns, kind: string, spec: ChildLinkSpec, data: Buffer)
   withRoute(ns, (socket) => socket.request(newLink(name, kind, spec, data, extra)))
 }
 
+const aliasOf = ({ alias }: { readonly alias?: string }) => (alias === undefined ? {} : { alias })
+
 /** Makes, then marks: only what was surely made here is given an alias. */
 function create(
   ns: Netns,
   name: string,
-  alias: string | undefined,
+  marks: { readonly alias?: string; readonly mtu?: number },
   make: (socket: NetlinkSocket) => void,
 ): void {
   withRoute(ns, (socket) => {
     make(socket)
-    if (alias === undefined || alias === '') return
+    if ((marks.alias ?? '') === '' && marks.mtu === undefined) return
     try {
       // The kernel ignores an alias in the message that makes the link.
-      socket.request(changeLinkMessage(name, { alias }))
+      socket.request(changeLinkMessage(name, marks))
     } catch (error) {
       socket.send([deleteLinkMessage(name)])
       throw error
