@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { FirewalldLab, until } from './lab/firewalld.ts'
 import { Lab } from './lab/lab.ts'
+import { Probes } from './lab/probes.ts'
 
 for (const backend of ['nftables', 'iptables'] as const) {
   test(`a reload of firewalld with ${backend} loses nothing`, async (t) => {
@@ -47,10 +48,22 @@ for (const backend of ['nftables', 'iptables'] as const) {
       const probe = (url: string) =>
         lab.sh(`while [ -e ${during} ]; do
           ip netns exec neighbour curl -s -o /dev/null -m 0.05 ${url} && echo ${url}; done`)
-      const closed = `http://${other}`
-      const probing = Promise.all([open, 'http://198.51.100.1:8081', closed, closed].map(probe))
+      const probing = Promise.all([open, 'http://198.51.100.1:8081'].map(probe))
+      const spaceOf = async (name: string) => `/proc/${await lab.ok('inspect', '-f', '{{.State.Pid}}', name)}/ns/net`
+      const at = await spaceOf('local')
+      const neighbour = '/run/netns/neighbour'
+      const probes = new Probes()
+      t.after(() => probes.stop())
+      const running = probes.run([
+        { name: 'lan → address of a container', from: neighbour, to: other, port: 9000, at },
+        { name: 'one network → another', from: await spaceOf('web'), to: other, port: 9001, at },
+        { name: 'host → container', from: '/proc/self/ns/net', to: other, port: 9002, at },
+      ])
       for (let times = 0; times < 2; times++) assert.equal((await firewalld.cmd('--reload')).code, 0)
       rmSync(during)
+      probes.stop()
+      await running
+      assert.deepEqual(probes.gone, ['host → container'])
       const reached = (await probing).flatMap(({ out }) => out.trim().split('\n'))
       assert.deepEqual([...new Set(reached.filter((url) => url !== ''))], [open])
     })
