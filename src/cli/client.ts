@@ -81,7 +81,10 @@ function targetOf(host: string): RequestOptions {
 }
 
 function unreachable(host: string, cause: Error): Refusal {
-  const advice = 'Is it running? Start it with: sudo portolan up'
+  const forbidden = 'code' in cause && cause.code === 'EACCES'
+  const advice = forbidden
+    ? 'Only root and the group docker may talk to it: use sudo'
+    : 'Is it running? Start it with: sudo portolan up'
   return new Refusal('unavailable', `cannot reach the engine at ${host}: ${cause.message}. ${advice}`, { cause })
 }
 
