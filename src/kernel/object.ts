@@ -72,7 +72,7 @@ export interface VlanObject {
 }
 
 /** What links on top of a parent share; born in `netns`, with a parent of the daemon's own. */
-interface ChildObject extends AnnouncedObject {
+export interface ChildObject extends AnnouncedObject {
   readonly netns: string
   readonly name: string
   readonly parent: string

@@ -273,15 +273,19 @@ function attachToParent(
     try {
       attachChild(homeNetns(), ns, { name, parent, kind: kindOf(child), ...size, side })
     } catch (error) {
-      throw isKernelError(error, 'EBUSY') ? parentInUse(name, parent, error) : error
+      throw isKernelError(error, 'EBUSY') ? parentInUse(child, error) : error
     }
   })
 }
 
-function parentInUse(name: string, parent: string, { call, errno }: KernelError): KernelError {
-  const why = 'it is a port of a bridge or bond already, or carries links of another kind'
-  const attempted = `attach ${name} to parent ${parent}`
-  return new KernelError(call, errno, attempted, `${parent} is in use: ${why}`)
+/** Docker's words, and what is behind them. */
+function parentInUse(
+  { type, parent }: MacvlanObject | IpvlanObject,
+  { call, errno }: KernelError,
+): KernelError {
+  const attempted = `failed to create the ${type} port`
+  const why = `${parent} is a port of a bridge or bond already, or carries links of another kind`
+  return new KernelError(call, errno, attempted, `device or resource busy: ${why}`)
 }
 
 function kindOf(child: MacvlanObject | IpvlanObject): ChildKind {

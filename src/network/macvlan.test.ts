@@ -171,7 +171,7 @@ test('passthru gives the parent to one container and one network', async () => {
   const mac = /link\/ether (\S+)/.exec(run('ip link show lan0'))?.[1]
   const other = await engine.create(macvlan({ name: 'other' }))
   const uses = (id: string) =>
-    `macvlan network ${id.slice(0, 12)} is already using parent interface lan0`
+    `macvlan network ${id} is already using parent interface lan0`
   const elsewhere = { subnet: '192.0.3.0/24' }
   await assert.rejects(engine.create(macvlan({ name: 'pass', options: passthru }, elsewhere)), {
     kind: 'internal',
@@ -289,7 +289,7 @@ test('a parent that is gone, or taken, is named', async () => {
   run('ip link set lan0 down')
   run('ip link set lan0 name lan9')
   const opened = () => engine.open(lab.spec({ endpoints: [endpointSpec('u1')] }))
-  await assert.rejects(opened, /attach eth0 to lan0: no such device/)
+  await assert.rejects(opened, /the requested parent interface lan0 was not found on the Docker host/)
   run('ip link set lan9 name lan0')
   run('ip link add br9 type bridge')
   run('ip link set lan0 master br9')

@@ -3,112 +3,47 @@
  * mode l2 the containers answer ARP on the parent's network; in l3 and l3s the parent routes for
  * them, nothing is broadcast, and whoever is outside needs a route to their subnet.
  */
-import { Refusal, refusalOf } from '../../base/refusal.ts'
+import { Refusal } from '../../base/refusal.ts'
 import type { IpvlanObject } from '../../kernel/object.ts'
-import type { Endpoint, EndpointSpec, Network, NetworkSpec } from '../model.ts'
-import type { Driver, HostFacts, SandboxRef } from './driver.ts'
-import { parseAnnouncing, parseInterfacePrefix, parseMtu } from './options.ts'
-import {
-  childInside,
-  gatewaysOf,
-  isInternal,
-  networksOnParent,
-  parentObjects,
-  parentOf,
-  validateCommon,
-  validateParent,
-} from './parent.ts'
+import type { EndpointSpec, NetworkSpec } from '../model.ts'
+import { childDriver, wordOf } from './child.ts'
+import type { Driver } from './driver.ts'
+import { parentOf } from './parent.ts'
 
-export const ipvlanDriver: Driver = {
+export const ipvlanDriver: Driver = childDriver({
   name: 'ipvlan',
-  needsIpam: true,
-  hasHostEnd: false,
-  sharesLinks: true,
-  parentLink: ({ id, spec }) => parentOf('ipvlan', id, spec),
-  gatewayFamilies: () => new Set(),
-  namedGatewaysOnly: true,
-  isInternal,
-  naturalMac: () => '',
-  validateNetwork: (_id, spec, host) => refusalOf(() => validate(spec, host)),
-  validatePools: () => undefined,
-  validateEndpoint: (_network, endpoint) => refusalOf(() => refuseMac(endpoint)),
-  networkObjects: (network, host) => parentObjects('ipvlan', network, host),
-  endpointObjects: (network, endpoint, sandbox, host) => [
-    linkOf(network, endpoint, sandbox),
-    ...childInside(network, endpoint, sandbox.netnsPath, host),
-  ],
-  interfacePrefix: ({ spec }) => parseInterfacePrefix(spec.options),
-  gatewaysOf: (network, addresses) =>
-    modeOf(network.spec) === 'l2' ? gatewaysOf(network, addresses) : { ipv4: '', ipv6: '' },
-  routesOnLink: (network) => modeOf(network.spec) !== 'l2' && !isInternal(network),
-  publishing: () => undefined,
-  bridgeIntent: () => undefined,
-}
-
-function modeOf({ options }: NetworkSpec): IpvlanObject['mode'] {
-  const text = options['ipvlan_mode'] ?? ''
-  switch (text) {
-    case '':
-      return 'l2'
-    case 'l2':
-    case 'l3':
-    case 'l3s':
-      return text
-    default: {
-      const otherwise = "'l2' mode is the ipvlan driver default"
-      throw new Refusal('internal', `requested ipvlan mode '${text}' is not valid, ${otherwise}`)
-    }
-  }
-}
-
-function flagOf({ options }: NetworkSpec): IpvlanObject['flag'] {
-  const text = options['ipvlan_flag'] ?? ''
-  switch (text) {
-    case '':
-      return 'bridge'
-    case 'bridge':
-    case 'private':
-    case 'vepa':
-      return text
-    default: {
-      const otherwise = "'bridge' is the ipvlan driver default"
-      throw new Refusal('internal', `requested ipvlan flag '${text}' is not valid, ${otherwise}`)
-    }
-  }
-}
-
-function validate(spec: NetworkSpec, host: HostFacts): void {
-  const [mode, flag] = [modeOf(spec), flagOf(spec)]
-  validateCommon('ipvlan', spec)
-  for (const other of networksOnParent('ipvlan', spec, host)) {
+  checkOptions: (spec) => {
+    modeOf(spec)
+    flagOf(spec)
+  },
+  checkNeighbour: (spec, other, parent) => {
     const [theirMode, theirFlag] = [modeOf(other.spec), flagOf(other.spec)]
-    if (mode === theirMode && flag === theirFlag) continue
+    if (modeOf(spec) === theirMode && flagOf(spec) === theirFlag) return
     // The kernel keeps both per parent: a new link would switch those of the other network.
     const name = parentOf('ipvlan', other.id, { ...other.spec, options: {} })
-    const uses = `network ${name} is already using parent interface ${spec.options['parent']}`
+    const uses = `network ${name} is already using parent interface ${parent}`
     throw new Refusal('internal', `${uses} in mode ${theirMode} with flag ${theirFlag}`)
-  }
-  validateParent('ipvlan', spec, host)
+  },
+  checkEndpoint: (_network, endpoint) => refuseMac(endpoint),
+  linkOf: ({ spec }, _endpoint, common) => {
+    return { type: 'ipvlan', ...common, mode: modeOf(spec), flag: flagOf(spec) }
+  },
+  naturalMac: () => '',
+  routesOnLink: ({ spec }) => modeOf(spec) !== 'l2',
+})
+
+function modeOf(spec: NetworkSpec): IpvlanObject['mode'] {
+  const otherwise = "'l2' mode is the ipvlan driver default"
+  return wordOf(spec, 'ipvlan_mode', ['l2', 'l3', 'l3s'], 'ipvlan mode', otherwise)
+}
+
+function flagOf(spec: NetworkSpec): IpvlanObject['flag'] {
+  const flags = ['bridge', 'private', 'vepa'] as const
+  return wordOf(spec, 'ipvlan_flag', flags, 'ipvlan flag', "'bridge' is the ipvlan driver default")
 }
 
 function refuseMac(endpoint: EndpointSpec): void {
   if (endpoint.macAddress === undefined) return
   const sentence = 'ipvlan interfaces do not support custom mac address assignment'
   throw new Refusal('internal', sentence)
-}
-
-function linkOf(network: Network, endpoint: Endpoint, { netnsPath }: SandboxRef): IpvlanObject {
-  const { id, spec } = network
-  const mtu = parseMtu(spec.options)
-  const announceAtMs = parseAnnouncing(spec.options)
-  return {
-    type: 'ipvlan',
-    netns: netnsPath,
-    name: endpoint.interfaceName,
-    parent: parentOf('ipvlan', id, spec),
-    mode: modeOf(spec),
-    flag: flagOf(spec),
-    ...(mtu > 0 ? { mtu } : {}),
-    ...(announceAtMs === undefined ? {} : { announceAtMs }),
-  }
 }
