@@ -1,14 +1,14 @@
 /**
  * Create, remove and prune networks. Names and pools are reserved first; then kernel, firewall and
- * store, each undone when a later one fails.
+ * store, all undone when one fails.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { newId, shortId } from '../base/id.ts'
-import { log } from '../base/log.ts'
-import { messageOf, Refusal } from '../base/refusal.ts'
+import { Refusal } from '../base/refusal.ts'
 import type { BridgeIntent } from '../firewall/intent.ts'
 import type { KernelObject } from '../kernel/object.ts'
 import type { Change } from '../store/store.ts'
-import { applySteps, undoSteps } from './apply.ts'
+import { startSteps, undoSteps } from './apply.ts'
 import { ensureBridgeFilter } from './bridge-filter.ts'
 import { hasPlugins, OwedNetwork, owing, paid, payNetwork } from './debts.ts'
 import { diffObjects, identityOf, type Step } from './diff.ts'
@@ -22,7 +22,7 @@ import { inTurn, linksAmong, linksOfOthers } from './parent-links.ts'
 import { collections, type NetworkRecord } from './records.ts'
 import type { Room } from './room.ts'
 import { timestampNow } from './time.ts'
-import { allOrFirstFailure, UndoStack } from './undo.ts'
+import { allOrFirstFailure, throwFirstFailure, UndoStack } from './undo.ts'
 import { isPredefined, validateNetwork } from './validate.ts'
 
 /** Creates a network of the user. */
@@ -109,7 +109,7 @@ export async function makeNetwork(
   }
 }
 
-/** Kernel, firewall, store; what was done is undone when a later part fails. */
+/** Kernel, firewall, store; what was done is undone when a part fails. */
 async function program(
   room: Room,
   driver: Driver,
@@ -127,13 +127,20 @@ async function program(
     bridge?.adopted === true ? steps.flatMap((step) => addressMade(step)) : []
   for (const object of desired) room.state.inTheMaking.add(identityOf(object))
   const record: NetworkRecord = { network, lentAddresses }
-  const intent = network.spec.configOnly ? undefined : driver.bridgeIntent(network)
   try {
-    await applySteps(steps)
+    const sealed = Promise.allSettled(seal(room, driver, record, alongside))
+    // On their way now: they work while the kernel's part keeps this thread busy.
+    await nextTurn()
+    const outcome = startSteps(steps)
+    const outcomes = await sealed
+    await outcome.settled
     try {
-      await sealProgram(room, network, intent, record, alongside)
+      if (outcome.failure !== undefined) throw outcome.failure
+      throwFirstFailure(outcomes)
+      if (alongside.length > 0) await room.store.write([stored(record), ...alongside])
     } catch (error) {
-      await undoSteps(steps)
+      if (outcome.failure === undefined) await undoSteps(steps)
+      await unseal(room, driver, network)
       throw error
     }
     room.state.addNetwork(record)
@@ -142,27 +149,40 @@ async function program(
   }
 }
 
-/** What follows the kernel objects: forwarding, firewall, store. */
-async function sealProgram(
+const stored = (record: NetworkRecord): Change => {
+  return { collection: collections.networks, id: record.network.id, document: record }
+}
+
+/**
+ * What stands beside the kernel objects: forwarding and firewall, which may come before the links
+ * that they are about, and the store, where nothing else has to change with it.
+ */
+function seal(
   room: Room,
-  network: Network,
-  intent: BridgeIntent | undefined,
+  driver: Driver,
   record: NetworkRecord,
   alongside: readonly Change[],
-): Promise<void> {
-  try {
+): readonly Promise<void>[] {
+  const { network } = record
+  const allow = async () => {
     if (isRouted(network) && room.config.ipForward) await room.forwarding.switchOn(6)
+    const intent = intentOf(driver, network)
     if (intent !== undefined) await room.firewall.setBridge(intent)
-    const change = { collection: collections.networks, id: network.id, document: record }
-    await room.store.write([change, ...alongside])
-  } catch (error) {
-    if (intent !== undefined) {
-      await room.firewall.removeBridge(network.id).catch((failure: unknown) => {
-        log.error('cannot take firewall rules back', { error: messageOf(failure) })
-      })
-    }
-    throw error
   }
+  return [allow(), ...(alongside.length > 0 ? [] : [room.store.write([stored(record)])])]
+}
+
+/** Takes that back; what cannot be is logged. */
+async function unseal(room: Room, driver: Driver, network: Network): Promise<void> {
+  const { id } = network
+  const undo = new UndoStack()
+  undo.push(() => room.store.write([{ collection: collections.networks, id, document: null }]))
+  if (intentOf(driver, network) !== undefined) undo.push(() => room.firewall.removeBridge(id))
+  await undo.run()
+}
+
+function intentOf(driver: Driver, network: Network): BridgeIntent | undefined {
+  return network.spec.configOnly ? undefined : driver.bridgeIntent(network)
 }
 
 /** Whether IPv6 packets of a network come through the host's own routing. */
