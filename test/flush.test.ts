@@ -150,6 +150,33 @@ async function breakOut(lab: Lab, closed: Place, sealed: Place): Promise<void> {
     ${enter(sealed)} ip -6 route add default via fd00:ffff::1 dev eth0 onlink`)
 }
 
+for (const backend of ['iptables', 'nftables']) {
+  test(`${backend}: what users let through in DOCKER-USER, and links, pass the guard`, async (t) => {
+    const lab = await Lab.start(t, { flags: ['--firewall-backend', backend, '--icc=false'] })
+    const serve = ['sh', '-c', 'mkdir -p /www; echo here >/www/index.html; exec httpd -f -p 80 -h /www']
+    await lab.ok('run', '-d', '--stop-signal', 'KILL', '--name', 'web', '--expose', '80', 'busybox', ...serve)
+    const address = await lab.ok('inspect', '-f', '{{.NetworkSettings.IPAddress}}', 'web')
+    await lab.must(`curl -s -m 3 --retry 20 --retry-connrefused ${address}`)
+    const container = async (...options: readonly string[]) => {
+      const id = await lab.ok('run', '-d', '--stop-signal', 'KILL', ...options, 'busybox', 'sleep', '1d')
+      return lab.ok('inspect', '-f', '{{.State.Pid}}', id)
+    }
+    const ask = async (pid: string) => (await lab.sh(`nsenter -t ${pid} -n curl -s -m 2 ${address}`)).out
+    // At the first attempt, for there is no other: the guard follows before the container starts.
+    assert.equal(await ask(await container('--link', 'web')), 'here\n')
+    const other = await container()
+    assert.equal(await ask(other), '', 'without a link it is closed')
+    const rule = backend === 'iptables'
+      ? ['iptables -I DOCKER-USER -i docker0 -o docker0 -j ACCEPT', 'iptables -D DOCKER-USER 1']
+      : ['nft add rule ip docker-bridges DOCKER-USER iifname docker0 oifname docker0 accept', 'nft flush chain ip docker-bridges DOCKER-USER']
+    await lab.must(rule[0] ?? '')
+    await until(async () => (await ask(other)) === 'here\n')
+    await lab.must(rule[1] ?? '')
+    await until(async () => (await lab.must('nft list ruleset')).includes('iifname "docker0" drop'))
+    assert.equal(await ask(other), '', 'closed again')
+  })
+}
+
 test('the policy rules of an internal network are told, repaired, and go with the network', async (t) => {
   const lab = await Lab.start(t, { busybox: false })
   // Of one priority the newest is last.
