@@ -12,11 +12,11 @@ import { connect, field } from './client.ts'
 import { hasSystemd, paths, requireRoot, run, startDetached, waitUntil } from './machine.ts'
 import { findNeighbours, freeBase } from './neighbours.ts'
 
-/** The first start makes a database, starts containerd and the keeper, on a slow disk too. */
-const startTimeoutMs = 60_000
+/** The first start makes a database, starts containerd and the keeper, on a slow machine, too. */
+const startTimeoutMs = 180_000
 
-/** The unit's own limits, TimeoutStartSec and systemd's 90 s for a stop, end earlier and say why. */
-export const systemctlTimeoutMs = 200_000
+/** The unit's own limits, for a start and systemd's 90 s for a stop, end earlier and say why. */
+export const systemctlTimeoutMs = startTimeoutMs + 20_000
 
 /** Bases for our own pools beside another engine; each holds a default bridge and its networks. */
 const baseCandidates = ['10.208.0.0/13', '10.216.0.0/13', '10.200.0.0/13', '10.224.0.0/13', '192.168.192.0/18']
@@ -104,7 +104,7 @@ ExecStart=${[paths.launcher, ...daemonArguments].join(' ')}
 ExecReload=/bin/kill -s HUP $MAINPID
 Restart=always
 RestartSec=1
-TimeoutStartSec=90
+TimeoutStartSec=${startTimeoutMs / 1000}
 KillMode=process
 Delegate=yes
 LimitNOFILE=1048576

@@ -30,8 +30,8 @@ export interface KeeperPaths {
   readonly pidPath: string
 }
 
-/** A loaded machine needs seconds to start a process; more means that it never will. */
-const startTimeoutMs = 15_000
+/** An overloaded machine needs half a minute to start a process; more means that it never will. */
+const startTimeoutMs = 60_000
 const retryIntervalMs = 15
 /** Asked to end, a keeper closes its sockets and is gone. */
 const endTimeoutMs = 2_000
@@ -83,7 +83,7 @@ async function startKeeperProcess(paths: KeeperPaths): Promise<Channel> {
   for (const path of Object.values(paths)) mkdirSync(dirname(path), { recursive: true })
   // A socket left by a dead keeper would answer «connection refused», one of a new one is awaited.
   rmSync(paths.socketPath, { force: true })
-  const exited = spawnDetached(paths)
+  const { exited, end } = spawnDetached(paths)
   const deadlineMs = performance.now() + startTimeoutMs
   for (;;) {
     try {
@@ -93,6 +93,8 @@ async function startKeeperProcess(paths: KeeperPaths): Promise<Channel> {
       const advice = `see ${paths.logPath}`
       if (code !== undefined) throw new Error(`the keeper ended with ${code}: ${advice}`)
       if (performance.now() > deadlineMs) {
+        // Not known by a pid file yet: the next start would not find it, and make another.
+        end()
         throw new Error(`the keeper did not start within ${startTimeoutMs} ms: ${advice}`, {
           cause: error,
         })
@@ -102,12 +104,18 @@ async function startKeeperProcess(paths: KeeperPaths): Promise<Channel> {
   }
 }
 
-/** Answers a function that says how the child ended, or undefined while it runs. */
-function spawnDetached(paths: KeeperPaths): () => string | undefined {
+interface Spawned {
+  /** How the child ended, or undefined while it runs. */
+  exited(): string | undefined
+  end(): void
+}
+
+function spawnDetached(paths: KeeperPaths): Spawned {
   const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
   const script = fileURLToPath(new URL(`./process${extension}`, import.meta.url))
   const output = openLog(paths.logPath)
   let ended: string | undefined
+  let end = (): void => undefined
   try {
     const { socketPath, pidPath } = paths
     const args = [...nodeOptions, script, '--socket', socketPath, '--pidfile', pidPath]
@@ -119,10 +127,11 @@ function spawnDetached(paths: KeeperPaths): () => string | undefined {
     child.on('error', (error) => (ended = error.message))
     child.on('exit', (code, signal) => (ended = signal ?? `status ${code}`))
     child.unref()
+    end = () => void child.kill('SIGKILL')
   } finally {
     closeSync(output)
   }
-  return () => ended
+  return { exited: () => ended, end }
 }
 
 /** Begun anew when it has grown large: a keeper logs little, so that was long ago. */
