@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { Lab } from './lab/lab.ts'
+import { containers, parentLinks, refusals, sharing } from './lab/parents.ts'
+import { noDockerd, saying, Two, type Said } from './lab/two.ts'
 
 const links = `ip -o link | cut -d: -f2 | cut -d@ -f1 | tr -d ' ' | sort`
 const address = '{{.NetworkSettings.Networks.lan.IPAddress}} {{.NetworkSettings.Networks.lan.Gateway}}'
@@ -64,4 +66,31 @@ test('ipvlan is refused by name where the kernel lacks it, and nothing is left',
   assert.match(ran.err, /this kernel cannot make ipvlan links: it was built without CONFIG_IPVLAN, or its module/)
   assert.equal(await lab.must(links), before)
   assert.doesNotMatch(await lab.ok('network', 'ls'), /ipvlan/)
+})
+
+test('macvlan networks as with dockerd', { skip: noDockerd }, async (t) => {
+  const two = await Two.start(t, [], parentLinks)
+  // What this kernel cannot make is compared in a guest (test/uml/parents.ts).
+  await t.test('what is taken and refused', () => refusals(two, 'macvlan', ['vlan', 'dummy']))
+  await t.test('who shares a parent', () => sharing(two, true))
+  await t.test('what containers see', () => containers(two, 'macvlan'))
+  await t.test('a parent that is gone, or taken', async () => {
+    const create = (options: Readonly<Record<string, string>>) =>
+      two.both(({ api }) => api('POST', '/networks/create', { Name: 'nn', Driver: 'macvlan', Options: options }))
+    const start = (said?: Said) => two.same('start', async ({ api }) => {
+      await api('POST', '/containers/create?name=c1', { Image: 'busybox', HostConfig: { NetworkMode: 'nn' } })
+      const answer = await api('POST', '/containers/c1/start')
+      await api('DELETE', '/containers/c1?force=1')
+      return saying(answer)
+    }, said)
+    await create({ parent: 'port0' })
+    const busy = '500 failed to set up container networking: failed to create the macvlan port: device or resource busy'
+    const why = 'port0 is a port of a bridge or bond already, or carries links of another kind'
+    await start([busy, `${busy}: ${why} (EBUSY)`])
+    await two.same('rm', async ({ api }) => saying(await api('DELETE', '/networks/nn')))
+    await create({ parent: 'lan0' })
+    await two.both(({ sh }) => sh('ip link del lan0'))
+    await start()
+    await two.same('rm without its parent', async ({ api }) => saying(await api('DELETE', '/networks/nn')))
+  })
 })
