@@ -122,9 +122,8 @@ async function stats(containers: Containers, request: ApiRequest): Promise<undef
 
 async function exportRootfs(containers: Containers, request: ApiRequest): Promise<undefined> {
   const { params, response } = request
-  const id = params['id'] ?? ''
-  containers.find(id)
-  response.writeHead(200, { 'Content-Type': 'application/octet-stream' })
-  await containers.export(id, response)
+  await containers.export(params['id'] ?? '', () =>
+    response.writeHead(200, { 'Content-Type': 'application/octet-stream' }),
+  )
   return undefined
 }

@@ -68,7 +68,7 @@ async function save(images: Images, request: ApiRequest): Promise<undefined> {
   const name = nameOf(request)
   const names = name === '' ? query.getAll('names') : [name]
   if (names.length === 0) throw new Refusal('invalid', 'no image names given')
-  const tar = images.save(names)
+  const tar = await images.save(names)
   response.writeHead(200, { 'Content-Type': 'application/x-tar' })
   try {
     await pipeline(tar, response)

@@ -8,7 +8,7 @@ import type { Readable, Writable } from 'node:stream'
 import { Refusal } from '../base/refusal.ts'
 import { formatTime } from './time.ts'
 import { openPlace, withPlace, type Root } from './rooted-path.ts'
-import { withRootfs } from './rootfs.ts'
+import { lookInside, withRootfs } from './rootfs.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 import { goMode, packTree, sendTar } from './tree.ts'
@@ -40,7 +40,9 @@ function codeOf(error: unknown): string {
 
 /** HEAD archive. */
 export function statPath(context: Context, target: Target, path: string): Promise<PathStat> {
-  return withRootfs(context, target.container, async (root) => statInside(root, target, path))
+  return withRootfs(context, target.container, async () =>
+    lookInside(context, target.container, (root) => statInside(root, target, path)),
+  )
 }
 
 /** Before the container is looked up. */
@@ -93,9 +95,11 @@ export async function readArchive(
   path: string,
   ready: (stat: PathStat) => Writable,
 ): Promise<void> {
-  await withRootfs(context, target.container, async (root) => {
-    const stat = statInside(root, target, path)
-    const place = inside(target, path, () => openPlace(root, path, wantsFolder(path)))
+  await withRootfs(context, target.container, async () => {
+    const { stat, place } = lookInside(context, target.container, (root) => ({
+      stat: statInside(root, target, path),
+      place: inside(target, path, () => openPlace(root, path, wantsFolder(path))),
+    }))
     try {
       const name =
         path === '/' ? '' : wantsFolder(path) && path.endsWith('.') ? '.' : basename(path)
@@ -120,16 +124,11 @@ export async function writeArchive(
   source: Readable,
   options: WriteOptions,
 ): Promise<void> {
-  await withRootfs(context, target.container, async (root) => {
-    const folder = inside(target, path, () =>
-      withPlace(root, path, true, (place) => {
-        if (!place.exists) throw notThere(target, path)
-        if (!lstatSync(place.path).isDirectory()) {
-          throw new Refusal('invalid', 'extraction point is not a directory')
-        }
-        return place.inside
-      }),
-    )
+  await withRootfs(context, target.container, async () => {
+    const { root, folder } = lookInside(context, target.container, (seen) => ({
+      root: seen,
+      folder: folderInside(seen, target, path),
+    }))
     checkWritable(target.container, folder)
     const { User } = target.container.record.config
     const owner = options.copyUidGid && User !== '' ? lookUpUser(root, User, []) : undefined
@@ -138,6 +137,18 @@ export async function writeArchive(
       owner,
     })
   })
+}
+
+function folderInside(root: Root, target: Target, path: string): string {
+  return inside(target, path, () =>
+    withPlace(root, path, true, (place) => {
+      if (!place.exists) throw notThere(target, path)
+      if (!lstatSync(place.path).isDirectory()) {
+        throw new Refusal('invalid', 'extraction point is not a directory')
+      }
+      return place.inside
+    }),
+  )
 }
 
 function checkWritable({ record }: Container, folder: string): void {

@@ -58,6 +58,7 @@ import {
   type StopOptions,
 } from './stop.ts'
 import { topContainer, type TopView } from './top.ts'
+import { notRunning } from './task-failure.ts'
 import { updateContainer } from './update.ts'
 
 export type { PathStat } from './archive.ts'
@@ -224,7 +225,7 @@ export class Containers {
   async resize(idOrName: string, height: number, width: number): Promise<void> {
     const container = this.find(idOrName)
     if (!hasProcess(container.record.state.status)) {
-      throw new Refusal('conflict', `container ${container.id} is not running`)
+      throw notRunning(container)
     }
     await resize(this.context, container, '', height, width)
   }
@@ -241,8 +242,8 @@ export class Containers {
     return changesOf(this.context, this.find(idOrName))
   }
 
-  export(idOrName: string, sink: Writable): Promise<void> {
-    return exportContainer(this.context, this.find(idOrName), sink)
+  export(idOrName: string, ready: () => Writable): Promise<void> {
+    return exportContainer(this.context, this.find(idOrName), ready)
   }
 
   statPath(idOrName: string, path: string): Promise<PathStat> {

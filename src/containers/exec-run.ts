@@ -10,7 +10,8 @@ import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import { appArmorProfile } from './apparmor.ts'
 import { anyOci } from './containerd/any.ts'
-import { containerdMessage, isNotFound, unlessNotFound } from './containerd/client.ts'
+import { throughRestart, ContainerdAway } from './containerd/away.ts'
+import { isAlreadyExists, isNotFound, unlessNotFound } from './containerd/client.ts'
 import { capabilitiesOf } from './capabilities.ts'
 import type { Exec } from './exec-record.ts'
 import { linkEnvironment } from './links.ts'
@@ -24,14 +25,16 @@ import type { Context } from './rooms.ts'
 import { securityOf } from './security.ts'
 import { SIGKILL } from './signals.ts'
 import { environmentOf, processCapabilities, replaceEnv, resourceLimits } from './spec.ts'
-import { makeFifoSet } from './task.ts'
+import { makeFifoSet, startProcess, type Fifos } from './task.ts'
+import { endedMeanwhile, notRunning, taskFailure } from './task-failure.ts'
 import { lookUpUser } from './user.ts'
 
 const drainTimeoutMs = 2_000
 const retryDelayMsMax = 1_000
 
 /** Refuses an exec into what does not run. */
-export function checkExecutable({ id, record }: Container): void {
+export function checkExecutable(container: Container): void {
+  const { id, record } = container
   const { status } = record.state
   if (status === 'paused') {
     throw new Refusal('conflict', `Container ${id} is paused, unpause the container before exec`)
@@ -42,7 +45,7 @@ export function checkExecutable({ id, record }: Container): void {
       `Container ${id} is restarting, wait until the container is running`,
     )
   }
-  if (!hasProcess(status)) throw new Refusal('conflict', `container ${id} is not running`)
+  if (!hasProcess(status)) throw notRunning(container)
 }
 
 /** The process of an exec: the container's own rights and variables, with the exec's over them. */
@@ -82,13 +85,6 @@ function processOf(context: Context, container: Container, exec: Exec): OciProce
   }
 }
 
-/** The container ended between our look and the start: said as if it had before. */
-function checkStillThere({ id, record }: Container, error: unknown): void {
-  const gone = isNotFound(error) || /ttrpc: closed|in a (stopped|deleted) state/.test(containerdMessage(error))
-  if (!gone && hasProcess(record.state.status)) return
-  throw new Refusal('conflict', `container ${id} is not running`, { cause: error })
-}
-
 /** What is going on with an exec that was started. */
 export interface RunningExec {
   /** Resolves when the output was read and the exit code is stored in the exec. */
@@ -106,9 +102,8 @@ export async function launchExec(
   joined: () => Promise<void>,
 ): Promise<RunningExec> {
   const { tasks } = context.containerd
-  const { io } = containerPaths(context.config, container.id)
   const request = { containerId: container.id, execId: exec.id }
-  const fifos = makeFifoSet(io, `${exec.id.slice(0, 16)}-`, exec.spec.attachStdin, exec.spec.tty)
+  const fifos = makeExecFifos(context, container, exec)
   const close = async () => {
     await context.keeper.closeStdio(exec.id)
     for (const path of Object.values(fifos)) if (path !== '') rmSync(join(path), { force: true })
@@ -130,27 +125,52 @@ export async function launchExec(
     })
     await joined()
     await context.appArmor.ensure(appArmorProfile(container.record.hostConfig))
-    await tasks.exec({
+    await makeProcess(context, {
       ...request,
-      stdin: fifos.stdin,
-      stdout: fifos.stdout,
-      stderr: fifos.stderr,
+      ...fifos,
       terminal: exec.spec.tty,
       spec: anyOci('Process', processOf(context, container, exec)),
     })
     made = true
-    const { pid } = await tasks.start(request)
-    exec.pid = pid
+    exec.pid = await startProcess(context, request)
   } catch (error) {
     if (made) await unlessNotFound(tasks.deleteProcess(request)).catch(told)
     await close()
     const { code, refusal } = startFailure(error, '')
     exec.running = false
+    if (error instanceof ContainerdAway) {
+      exec.started = false // it can be started when containerd is back
+      throw refusal
+    }
     exec.exitCode = code === 128 ? 126 : code
-    checkStillThere(container, error)
+    if (endedMeanwhile(container, error)) throw notRunning(container, error)
+    // It may be paused just now: known when what its queue does is done.
+    if (code === 128) await context.registry.queue.run(container.id, () => Promise.resolve())
+    checkExecutable(container)
     throw refusal
   }
   return { ended: follow(context, container, exec, close) }
+}
+
+/** The folder goes with the container. */
+function makeExecFifos(context: Context, container: Container, { id, spec }: Exec): Fifos {
+  const { io } = containerPaths(context.config, container.id)
+  try {
+    return makeFifoSet(io, `${id.slice(0, 16)}-`, spec.attachStdin, spec.tty)
+  } catch (error) {
+    throw taskFailure(container, error, `cannot make streams for an exec in ${container.id}`)
+  }
+}
+
+type ProcessRequest = Parameters<Context['containerd']['tasks']['exec']>[0]
+
+async function makeProcess(context: Context, request: ProcessRequest): Promise<void> {
+  try {
+    await throughRestart(() => context.containerd.tasks.exec(request))
+  } catch (error) {
+    // Made by the first call, which broke off.
+    if (!isAlreadyExists(error)) throw error
+  }
 }
 
 async function follow(
@@ -195,13 +215,13 @@ interface ProbeLimits {
   readonly outputBytesMax: number
 }
 
-/** One run of a health check's command, with its first output. */
+/** One run of a health check's command, with its first output; undefined when it could not run. */
 export async function runProbe(
   context: Context,
   container: Container,
   command: readonly string[],
   limits: ProbeLimits,
-): Promise<{ readonly exitCode: number; readonly output: string }> {
+): Promise<{ readonly exitCode: number; readonly output: string } | undefined> {
   const exec = newExec(container.id, command)
   const execID = exec.id
   const tell = (action: string, extra = {}) =>
@@ -246,6 +266,8 @@ export async function runProbe(
     const output = Buffer.concat(chunks).subarray(0, limits.outputBytesMax).toString()
     return { exitCode: exec.exitCode ?? -1, output }
   } catch (error) {
+    // That says nothing of the container.
+    if (error instanceof ContainerdAway) return undefined
     return { exitCode: -1, output: messageOf(error) }
   }
 }

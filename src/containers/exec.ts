@@ -13,6 +13,7 @@ import { containerPaths } from './paths.ts'
 import type { Container } from './registry.ts'
 import { rootOf } from './rootfs.ts'
 import type { Context } from './rooms.ts'
+import { taskFailure } from './task-failure.ts'
 import { lookUpUser } from './user.ts'
 
 /** Clients that ask for the exit code do so at once; memory is not for ever. */
@@ -192,7 +193,7 @@ export async function resizeExec(
   await resize(context, container, exec.id, height, width)
 }
 
-/** Fine when the process has gone meanwhile. */
+/** Fine when the process has gone meanwhile, an exec's too. */
 export async function resize(
   context: Context,
   container: Container,
@@ -203,6 +204,8 @@ export async function resize(
   try {
     await context.containerd.tasks.resizePty({ containerId: container.id, execId, height, width })
   } catch (error) {
+    const failure = taskFailure(container, error, `cannot resize container ${container.id}`)
+    if (failure.kind !== 'conflict') throw failure
     log.debug('a terminal could not be resized', { id: container.id, error: messageOf(error) })
     return
   }

@@ -5,15 +5,16 @@ import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 import { packTree, sendTar } from './tree.ts'
 
+/** @param ready called before the first byte, when nothing can be refused any more */
 export async function exportContainer(
   context: Context,
   container: Container,
-  sink: Writable,
+  ready: () => Writable,
 ): Promise<void> {
   // Our own mount, not /proc/PID/root: volumes and /proc are no part of it.
   const rootfs = await holdRootfs(context, container)
   try {
-    await sendTar(sink, (tar) => packTree(tar, `${rootfs}/.`, ''))
+    await sendTar(ready(), (tar) => packTree(tar, `${rootfs}/.`, ''))
   } finally {
     releaseRootfs(context, container)
   }

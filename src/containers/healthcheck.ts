@@ -83,11 +83,9 @@ async function check(
   const config = container.record.config.Healthcheck
   const timeoutMs = ms(config?.Timeout ?? 0, defaults.timeoutMs)
   const Start = now()
-  const { exitCode, output } = await runProbe(context, container, command, {
-    timeoutMs,
-    outputBytesMax,
-  })
-  if (health.abort.signal.aborted) return
+  const result = await runProbe(context, container, command, { timeoutMs, outputBytesMax })
+  if (result === undefined || health.abort.signal.aborted) return
+  const { exitCode, output } = result
   const probe = { Start, End: now(), ExitCode: exitCode, Output: output }
   health.log = [...health.log, probe].slice(-resultsMax)
   const before = health.status

@@ -1,6 +1,5 @@
 /** What the runtime says when it cannot start a process, in dockerd's words and exit codes. */
-import { Refusal } from '../base/refusal.ts'
-import { containerdMessage } from './containerd/client.ts'
+import { Refusal, messageOf } from '../base/refusal.ts'
 
 export interface StartFailure {
   readonly code: number
@@ -15,7 +14,7 @@ const notFound = new RegExp(
 /** @param prefix `failed to create task for container: `, or '' */
 export function startFailure(error: unknown, prefix: string): StartFailure {
   if (error instanceof Refusal) return { code: 128, refusal: error }
-  const text = prefix + containerdMessage(error)
+  const text = prefix + messageOf(error)
   const refuse = (code: number, message = text) => ({
     code,
     refusal: new Refusal('invalid', message, { cause: error }),

@@ -5,7 +5,7 @@
  * A removal that fails half-way leaves the container `dead`; removing it again goes on.
  */
 import { rmSync } from 'node:fs'
-import { Refusal, messageOf } from '../base/refusal.ts'
+import { Refusal, messageOf, wrap } from '../base/refusal.ts'
 import { unmountAll } from '../kernel/mount.ts'
 import { dismissAttachers } from './attach.ts'
 import { dropVolumes } from './create.ts'
@@ -84,11 +84,7 @@ async function endForRemoval(context: Context, container: Container, name: strin
     await killContainer(context, container, 'KILL', name)
   } catch (error) {
     if (hasProcess(container.record.state.status)) {
-      throw new Refusal(
-        'internal',
-        `${cannot(name)}: could not kill: ${messageOf(error)}`,
-        { cause: error },
-      )
+      throw wrap(`${cannot(name)}: could not kill: `, error)
     }
   }
   if (hasProcess(container.record.state.status)) {
@@ -109,12 +105,15 @@ export async function removeNow(
   if (context.registry.get(id) === undefined) return
   clearTimeout(live.restartTimer)
   dismissAttachers(container)
-  const exitCode = container.record.state
-  await context.registry.save(container, { state: removingState(exitCode) })
+  const before = container.record.state
+  await context.registry.save(container, { state: removingState(before) })
   const paths = containerPaths(context.config, id)
+  let begun = false
   try {
-    await context.networks.close(id)
+    // First: while containerd is away nothing of the container is touched.
     await forgetTask(context, id)
+    begun = true
+    await context.networks.close(id)
     await context.keeper.closeStdio(id)
     live.rootfsHolders = 0
     unmountAll(paths.rootfs)
@@ -124,12 +123,9 @@ export async function removeNow(
     rmSync(paths.dir, { recursive: true, force: true })
     await dropVolumes(context, container.record.mounts, id, volumes)
   } catch (error) {
-    await context.registry.save(container, {
-      state: deadState(container.record.state, messageOf(error)),
-    })
-    throw new Refusal('internal', `unable to remove container "${id}": ${messageOf(error)}`, {
-      cause: error,
-    })
+    const state = begun ? deadState(container.record.state, messageOf(error)) : before
+    await context.registry.save(container, { state })
+    throw wrap(`unable to remove container "${id}": `, error)
   }
   await context.registry.delete(container)
   context.registry.tell(container, 'destroy')

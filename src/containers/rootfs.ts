@@ -7,7 +7,9 @@
  */
 import { closeSync, constants, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
+import { throughRestart } from './containerd/away.ts'
 import { snapshotter, isAlreadyExists, unlessNotFound } from './containerd/client.ts'
+import { hasExited } from '../kernel/process.ts'
 import { isMountPoint, mountAll, unmountAll } from '../kernel/mount.ts'
 import { containerPaths } from './paths.ts'
 import { hasProcess } from './record.ts'
@@ -33,14 +35,17 @@ export async function snapshotOwners(context: Context): Promise<readonly string[
 export async function prepareSnapshot(context: Context, id: string, parent: string): Promise<void> {
   const labels = { 'containerd.io/gc.root': new Date().toISOString(), [containerLabel]: id }
   try {
-    await context.containerd.snapshots.prepare({ snapshotter, key: id, parent, labels })
+    await throughRestart(() =>
+      context.containerd.snapshots.prepare({ snapshotter, key: id, parent, labels }),
+    )
   } catch (error) {
     if (!isAlreadyExists(error)) throw error
   }
 }
 
 export async function removeSnapshot(context: Context, id: string): Promise<void> {
-  await unlessNotFound(context.containerd.snapshots.remove({ snapshotter, key: id }))
+  const { snapshots } = context.containerd
+  await unlessNotFound(throughRestart(() => snapshots.remove({ snapshotter, key: id })))
 }
 
 /** Mounts the root file system, or counts one more user of it. Every call needs its release. */
@@ -113,10 +118,26 @@ export async function withRootfs<T>(
 /** A running container is seen through its own mounts; else volumes and binds are put in by us. */
 export function rootOf(container: Container, rootfs: string): Root {
   const { state, mounts } = container.record
-  if (hasProcess(state.status) && state.pid > 0) {
+  if (hasProcess(state.status) && !hasExited(state.pid)) {
     return { path: `/proc/${state.pid}/root`, mounts: new Map() }
   }
   return { path: rootfs, mounts: mountSources(mounts) }
+}
+
+/** Looks again when the process ended meanwhile, and its mounts with it. */
+export function lookInside<T>(
+  context: Context,
+  container: Container,
+  look: (root: Root) => T,
+): T {
+  const { rootfs } = containerPaths(context.config, container.id)
+  try {
+    return look(rootOf(container, rootfs))
+  } catch (error) {
+    const { state } = container.record
+    if (!hasProcess(state.status) || !hasExited(state.pid)) throw error
+    return look(rootOf(container, rootfs))
+  }
 }
 
 function mountSources(mounts: readonly MountPoint[]): ReadonlyMap<string, string> {

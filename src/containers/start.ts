@@ -12,6 +12,7 @@ import { mount, isMountPoint } from '../kernel/mount.ts'
 import { appArmorProfile } from './apparmor.ts'
 import { containerPaths } from './paths.ts'
 import { joinAttachers } from './attach.ts'
+import { ContainerdAway } from './containerd/away.ts'
 import { watchExit } from './exit.ts'
 import { startHealth } from './healthcheck.ts'
 import { linkEnvironment } from './links.ts'
@@ -29,7 +30,7 @@ import type { Context } from './rooms.ts'
 import { initProgram, ociSpec } from './spec.ts'
 import { openSubpaths, type Subpaths } from './subpaths.ts'
 import { tellVolumes } from './volume-events.ts'
-import { createTask, forgetTask, makeFifos, releaseShm, removeFifos, stdioSpec } from './task.ts'
+import { createTask, forgetTask, makeFifos, releaseShm, removeFifos, startProcess, stdioSpec } from './task.ts'
 
 /** Refuses a start that makes no sense now; run inside the queue. */
 export function checkStartable(container: Container): void {
@@ -50,6 +51,22 @@ export async function startContainer(
   context: Context,
   container: Container,
   keepCounters = false,
+): Promise<void> {
+  // Those who attached before would be told the end of the first try.
+  const isAttached = container.live.attachers.size > 0
+  try {
+    await startOnce(context, container, keepCounters)
+  } catch (error) {
+    if (!(error instanceof ContainerdAway) || !error.midway || isAttached) throw error
+    log.info('containerd went away during a start: it is done again', { id: container.id })
+    await startOnce(context, container, keepCounters)
+  }
+}
+
+async function startOnce(
+  context: Context,
+  container: Container,
+  keepCounters: boolean,
 ): Promise<void> {
   const { live } = container
   if (context.ending()) throw new Refusal('unavailable', 'the daemon is shutting down')
@@ -86,7 +103,7 @@ export async function startContainer(
     // Registered before the process runs, so that no exit can be missed.
     watchExit(context, container)
     prefix = 'failed to start task for container: '
-    await context.containerd.tasks.start({ containerId: container.id, execId: '' })
+    await startProcess(context, { containerId: container.id, execId: '' })
     await context.registry.save(container, {
       state: startedState(container.record.state, pid),
       everStarted: true,

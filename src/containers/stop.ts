@@ -4,12 +4,15 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Refusal, wrap } from '../base/refusal.ts'
-import { containerdMessage, isNotFound } from './containerd/client.ts'
+import { ContainerdAway, throughRestart } from './containerd/away.ts'
+import { Status as TaskStatus } from './containerd/gen/task_pb.ts'
+import { taskOf } from './exit.ts'
 import { calledOffState, hasProcess, isRunning, pausedState, unpausedState } from './record.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 import { SIGKILL, signalNumber, stopSignalOf } from './signals.ts'
 import { checkStartable, startContainer } from './start.ts'
+import { endedMeanwhile, notRunning, taskFailure } from './task-failure.ts'
 
 /** After SIGKILL the kernel ends a process at once, unless it hangs in a system call. */
 const killTimeoutMs = 10_000
@@ -82,10 +85,18 @@ async function askToEnd(
     return false
   }
   if (!hasProcess(record.state.status)) return false
+  const { stopping } = live
   live.stopping = manner
   await context.registry.save(container, { manuallyStopped: true })
-  await sendSignal(context, container, signal)
-  await unfreeze(context, container)
+  try {
+    await sendSignal(context, container, signal)
+    await unfreeze(context, container)
+  } catch (error) {
+    // Nobody has asked it to end: its policy holds as before.
+    live.stopping = stopping
+    await context.registry.save(container, { manuallyStopped: record.manuallyStopped })
+    throw error
+  }
   return true
 }
 
@@ -102,22 +113,13 @@ async function settled(result: Promise<unknown>, timeoutMs: number | undefined):
   }
 }
 
-/** It has ended by itself meanwhile: what was wanted. */
-function hasEnded(error: unknown): boolean {
-  const sentences = /process already finished|not running|a stopped container/
-  return isNotFound(error) || sentences.test(containerdMessage(error))
-}
-
+/** Fine when it has ended by itself meanwhile. It may come twice when containerd dies just then. */
 async function sendSignal(context: Context, container: Container, signal: number): Promise<void> {
+  const request = { containerId: container.id, execId: '', signal, all: false }
   try {
-    await context.containerd.tasks.kill({
-      containerId: container.id,
-      execId: '',
-      signal,
-      all: false,
-    })
+    await throughRestart(() => context.containerd.tasks.kill(request))
   } catch (error) {
-    if (!hasEnded(error)) throw error
+    if (!endedMeanwhile(container, error)) throw error
   }
   context.registry.tell(container, 'kill', { signal: String(signal) })
 }
@@ -126,12 +128,28 @@ async function sendSignal(context: Context, container: Container, signal: number
 async function unfreeze(context: Context, container: Container): Promise<void> {
   if (container.record.state.status !== 'paused') return
   try {
-    await context.containerd.tasks.resume({ containerId: container.id })
+    await setFrozen(context, container, false)
   } catch (error) {
-    if (!hasEnded(error)) throw error
+    if (!endedMeanwhile(container, error)) throw error
   }
   await context.registry.save(container, { state: unpausedState(container.record.state) })
   context.registry.tell(container, 'unpause')
+}
+
+/** Inside the queue. */
+async function setFrozen(context: Context, container: Container, frozen: boolean): Promise<void> {
+  const { tasks } = context.containerd
+  const request = { containerId: container.id }
+  try {
+    await throughRestart(() => (frozen ? tasks.pause(request) : tasks.resume(request)))
+  } catch (error) {
+    if (error instanceof ContainerdAway && !error.midway) throw error
+    // What broke off in the middle may have been done.
+    const task = await taskOf(context, container.id)
+    if (task?.status === (frozen ? TaskStatus.PAUSED : TaskStatus.RUNNING)) return
+    const attempt = frozen ? 'cannot pause container' : 'Cannot unpause container'
+    throw taskFailure(container, error, `${attempt} ${container.id}`)
+  }
 }
 
 /** @param signal '' = KILL */
@@ -148,7 +166,7 @@ export async function killContainer(
     await context.registry.queue.run(container.id, async () => {
       const { state } = container.record
       if (!isRunning(state.status)) {
-        throw new Refusal('conflict', `container ${container.id} is not running`)
+        throw notRunning(container)
       }
       if (ends || state.status === 'restarting') {
         await askToEnd(context, container, number, 'kill')
@@ -201,9 +219,8 @@ export function pauseContainer(context: Context, container: Container): Promise<
         `Container ${container.id} is restarting, wait until the container is running`,
       )
     }
-    if (status !== 'running')
-      throw new Refusal('conflict', `container ${container.id} is not running`)
-    await context.containerd.tasks.pause({ containerId: container.id })
+    if (status !== 'running') throw notRunning(container)
+    await setFrozen(context, container, true)
     await context.registry.save(container, { state: pausedState(container.record.state) })
     context.registry.tell(container, 'pause')
   })
@@ -214,7 +231,7 @@ export function unpauseContainer(context: Context, container: Container): Promis
     const { status } = container.record.state
     if (status !== 'paused')
       throw new Refusal('internal', `Container ${container.id} is not paused`)
-    await context.containerd.tasks.resume({ containerId: container.id })
+    await setFrozen(context, container, false)
     await context.registry.save(container, { state: unpausedState(container.record.state) })
     context.registry.tell(container, 'unpause')
   })

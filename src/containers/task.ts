@@ -13,6 +13,7 @@ import { unmountAll } from '../kernel/mount.ts'
 import { cgroupsPathOf } from './cgroup-path.ts'
 import { removeCgroup } from './cgroup-removal.ts'
 import { anyMessage, anyOci } from './containerd/any.ts'
+import { ContainerdAway, throughRestart } from './containerd/away.ts'
 import { snapshotter, unlessNotFound } from './containerd/client.ts'
 import { Status as TaskStatus } from './containerd/gen/task_pb.ts'
 import { OptionsSchema } from './containerd/gen/runc_options_pb.ts'
@@ -153,9 +154,26 @@ export async function createTask(
   return pid
 }
 
+/** Lets a process run that was made; answers its pid. */
+export async function startProcess(
+  context: Context,
+  request: { readonly containerId: string; readonly execId: string },
+): Promise<number> {
+  const { tasks } = context.containerd
+  try {
+    return (await tasks.start(request)).pid
+  } catch (error) {
+    if (!(error instanceof ContainerdAway)) throw error
+    // It went away during the call: whether the process runs is known when it is back.
+    const found = (await unlessNotFound(tasks.get(request)))?.process
+    if (found === undefined) throw error
+    return found.status === TaskStatus.CREATED ? (await tasks.start(request)).pid : found.pid
+  }
+}
+
 /** Removes task, shim and containerd container, whatever is there of them. */
 export async function forgetTask(context: Context, id: string): Promise<void> {
-  await forgetKnown(context, id)
+  await throughRestart(() => forgetKnown(context, id))
   await endStrayShim(context.containerd, id)
   const record = context.registry.get(id)?.record
   // Whoever was killed while it made or removed a cgroup left it behind.

@@ -5,6 +5,7 @@ import { Refusal, messageOf } from '../base/refusal.ts'
 import { hasProcess } from './record.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
+import { notRunning, taskFailure } from './task-failure.ts'
 
 const run = promisify(execFile)
 const psTimeoutMs = 10_000
@@ -20,13 +21,12 @@ export async function topContainer(
   psArgs: string,
 ): Promise<TopView> {
   const { status } = container.record.state
-  if (!hasProcess(status)) throw new Refusal('conflict', `container ${container.id} is not running`)
+  if (!hasProcess(status)) throw notRunning(container)
   const args = (psArgs === '' ? '-ef' : psArgs).split(/\s+/).filter((arg) => arg !== '')
   if (args.some((arg) => /^-[a-zA-Z]*o[^=]*=/.test(arg) && !/pid/.test(arg))) {
     throw new Refusal('invalid', "Couldn't find PID field in ps output")
   }
-  const { processes } = await context.containerd.tasks.listPids({ containerId: container.id })
-  const pids = new Set(processes.map(({ pid }) => pid))
+  const pids = await pidsOf(context, container)
   let output: string
   try {
     // A command line may not fit into a terminal's width; there is no terminal here.
@@ -43,6 +43,16 @@ export async function topContainer(
   const view = parsePs(output, pids)
   context.registry.tell(container, 'top')
   return view
+}
+
+async function pidsOf(context: Context, container: Container): Promise<ReadonlySet<number>> {
+  const { id } = container
+  try {
+    const { processes } = await context.containerd.tasks.listPids({ containerId: id })
+    return new Set(processes.map(({ pid }) => pid))
+  } catch (error) {
+    throw taskFailure(container, error, `cannot list the processes of container ${id}`)
+  }
 }
 
 /** The first line that ps itself printed, else what kept it from running. */

@@ -1,11 +1,13 @@
 /** docker update: limits and restart policy, of a running container at once. */
-import { Refusal, messageOf } from '../base/refusal.ts'
+import { Refusal } from '../base/refusal.ts'
 import { anyOci } from './containerd/any.ts'
+import { throughRestart } from './containerd/away.ts'
 import type { HostConfig, UpdateRequest } from './config.ts'
 import { hasProcess } from './record.ts'
 import { checkResources, ociResources } from './resources.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
+import { taskFailure } from './task-failure.ts'
 import { checkRestartPolicy } from './validate.ts'
 
 /** Fields that a zero value leaves alone; the pointers among them by null. */
@@ -96,14 +98,13 @@ async function apply(
   container: Container,
   hostConfig: HostConfig,
 ): Promise<void> {
+  const resources = anyOci('LinuxResources', ociResources(hostConfig))
+  const request = { containerId: container.id, resources }
   try {
-    await context.containerd.tasks.update({
-      containerId: container.id,
-      resources: anyOci('LinuxResources', ociResources(hostConfig)),
-    })
+    await throughRestart(() => context.containerd.tasks.update(request))
   } catch (error) {
-    throw new Refusal('internal', `Cannot update container ${container.id}: ${messageOf(error)}`, {
-      cause: error,
-    })
+    const failure = taskFailure(container, error, `Cannot update container ${container.id}`)
+    // It has ended meanwhile: then the next start has the new limits.
+    if (failure.kind !== 'conflict') throw failure
   }
 }

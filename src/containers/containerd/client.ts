@@ -2,8 +2,8 @@
  * containerd's services as typed clients over one HTTP/2 connection on its unix socket.
  *
  * Every call carries our containerd namespace. The connection is made when first needed and again
- * after containerd was away; calls that were pending then fail, and the caller asks again. No
- * keepalive pings: containerd ends connections that ping more often than every five minutes.
+ * after containerd was away (`away.ts` says what becomes of calls meanwhile). No keepalive pings:
+ * containerd ends connections that ping more often than every five minutes.
  */
 import { connect } from 'node:net'
 import {
@@ -13,7 +13,9 @@ import {
   type Client,
   type Interceptor,
 } from '@connectrpc/connect'
+import type { DescService } from '@bufbuild/protobuf'
 import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node'
+import { patient, plainspoken } from './away.ts'
 import { Containers } from './gen/containers_pb.ts'
 import { Content } from './gen/content_pb.ts'
 import { Diff } from './gen/diff_pb.ts'
@@ -46,14 +48,12 @@ export interface Containerd {
 }
 
 /** How long a call waits for a containerd that is being started again. */
-const defaultPatienceMs = 5_000
-const retryMs = 25
+const defaultPatienceMs = 10_000
 
 /**
  * Clients for the containerd at `socketPath`. Nothing is sent yet.
  *
- * @param patienceMs a call that finds nobody listening is tried again for so long: nothing of it
- *   was done. Streams are not.
+ * @param patienceMs a call that finds nobody listening is tried again for so long (`away.ts`)
  */
 export function connectContainerd(
   socketPath: string,
@@ -68,35 +68,26 @@ export function connectContainerd(
     request.header.set('containerd-namespace', namespace)
     return next(request)
   }
-  const patiently: Interceptor = (next) => async (request) => {
-    const deadline = Date.now() + patienceMs
-    for (;;) {
-      try {
-        return await next(request)
-      } catch (error) {
-        if (request.stream || Date.now() >= deadline || !isNobodyListening(error)) throw error
-        await new Promise((wake) => setTimeout(wake, retryMs))
-      }
-    }
-  }
   const transport = createGrpcTransport({
     baseUrl,
     sessionManager: sessions,
-    interceptors: [inNamespace, patiently],
+    interceptors: [inNamespace, patient(sessions, patienceMs)],
   })
+  const clientOf = <T extends DescService>(service: T): Client<T> =>
+    plainspoken(createClient(service, transport), socketPath)
   return {
     socketPath,
     namespace,
-    version: createClient(Version, transport),
-    namespaces: createClient(Namespaces, transport),
-    leases: createClient(Leases, transport),
-    content: createClient(Content, transport),
-    images: createClient(Images, transport),
-    snapshots: createClient(Snapshots, transport),
-    diff: createClient(Diff, transport),
-    containers: createClient(Containers, transport),
-    tasks: createClient(Tasks, transport),
-    events: createClient(Events, transport),
+    version: clientOf(Version),
+    namespaces: clientOf(Namespaces),
+    leases: clientOf(Leases),
+    content: clientOf(Content),
+    images: clientOf(Images),
+    snapshots: clientOf(Snapshots),
+    diff: clientOf(Diff),
+    containers: clientOf(Containers),
+    tasks: clientOf(Tasks),
+    events: clientOf(Events),
     close: () => sessions.abort(),
   }
 }
@@ -110,12 +101,6 @@ export async function ensureNamespace(containerd: Containerd): Promise<void> {
   }
 }
 
-/** The connection could not be made at all, so the call cannot have had an effect. */
-function isNobodyListening(error: unknown): boolean {
-  const cause: unknown = error instanceof ConnectError ? error.cause : undefined
-  return cause instanceof Error && 'syscall' in cause && cause.syscall === 'connect'
-}
-
 const hasCode = (error: unknown, code: Code): boolean =>
   error instanceof ConnectError && error.code === code
 
@@ -124,12 +109,6 @@ export const isAlreadyExists = (error: unknown): boolean => hasCode(error, Code.
 export const isUnimplemented = (error: unknown): boolean => hasCode(error, Code.Unimplemented)
 export const isFailedPrecondition = (error: unknown): boolean =>
   hasCode(error, Code.FailedPrecondition)
-
-/** What containerd said, without the code that the client library puts in front. */
-export function containerdMessage(error: unknown): string {
-  if (error instanceof ConnectError) return error.rawMessage
-  return error instanceof Error ? error.message : String(error)
-}
 
 /** `undefined` instead of «not found». */
 export async function unlessNotFound<T>(call: Promise<T>): Promise<T | undefined> {

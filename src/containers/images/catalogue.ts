@@ -15,6 +15,7 @@ import {
   unlessNotFound,
   type Containerd,
 } from '../containerd/client.ts'
+import { throughRestart } from '../containerd/away.ts'
 import { ImageSchema, type Image as ImageMessage } from '../containerd/gen/images_pb.ts'
 import { ContentStore } from './content.ts'
 import {
@@ -161,7 +162,8 @@ export class Catalogue {
 
   /** Takes a name away. `collect` waits until containerd has removed what nothing refers to. */
   async dropName(name: string, collect: boolean): Promise<void> {
-    await unlessNotFound(this.containerd.images.delete({ name, sync: collect }))
+    const request = { name, sync: collect }
+    await unlessNotFound(throughRestart(() => this.containerd.images.delete(request)))
     this.#forgetName(name)
   }
 
@@ -170,7 +172,11 @@ export class Catalogue {
     await this.#register(await this.#put(namelessPrefix + image.id, image.manifestDescriptor))
   }
 
-  async #put(name: string, target: Descriptor): Promise<ImageMessage> {
+  #put(name: string, target: Descriptor): Promise<ImageMessage> {
+    return throughRestart(() => this.#putOnce(name, target))
+  }
+
+  async #putOnce(name: string, target: Descriptor): Promise<ImageMessage> {
     const { mediaType, digest, size } = target
     const image = create(ImageSchema, {
       name,

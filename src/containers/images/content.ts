@@ -6,6 +6,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { create } from '@bufbuild/protobuf'
 import { log } from '../../base/log.ts'
 import { messageOf, Refusal } from '../../base/refusal.ts'
+import { throughRestart } from '../containerd/away.ts'
 import { isAlreadyExists, unlessNotFound, type Containerd } from '../containerd/client.ts'
 import { WriteAction, WriteContentRequestSchema } from '../containerd/gen/content_pb.ts'
 import type { WriteContentRequest } from '../containerd/gen/content_pb.ts'
@@ -54,6 +55,8 @@ export class ContentStore {
     let head: Uint8Array = new Uint8Array()
     let digest = ''
     const ref = `portolan-${randomUUID()}`
+    // Before it is there, or found to be there: then the collector never sees it without us.
+    const hold = () => this.lease(digest, 'content')
     const requests = async function* (): AsyncGenerator<WriteContentRequest> {
       for await (const data of ahead(inMessages(source))) {
         if (size === 0) head = Uint8Array.from(data.subarray(0, headBytes))
@@ -63,6 +66,7 @@ export class ContentStore {
         yield create(WriteContentRequestSchema, { action: WriteAction.WRITE, ref, offset, data })
       }
       digest = `sha256:${hash.digest('hex')}`
+      await hold()
       const end = { action: WriteAction.COMMIT, ref, offset: BigInt(size), total: BigInt(size) }
       yield create(WriteContentRequestSchema, { ...end, expected: digest, labels: { ...labels } })
     }
@@ -75,17 +79,9 @@ export class ContentStore {
         await this.abort(ref)
         throw error
       }
-      await this.#hold(digest)
       await this.label(digest, labels)
     }
     return { digest, size, head }
-  }
-
-  /** Puts a blob that was there already under our lease, before anything else lets go of it. */
-  async #hold(digest: string): Promise<void> {
-    await this.lease(digest, 'content')
-    if (await this.has(digest)) return
-    throw new Refusal('unavailable', `${digest} was collected just now: try again`)
   }
 
   /** What is there already and maybe nobody else's any more is ours too from now on. */
@@ -123,7 +119,10 @@ export class ContentStore {
     return offset
   }
 
-  /** Writes the rest of a blob whose digest is known, from `offset` on; containerd checks it. */
+  /**
+   * Writes the rest of a blob whose digest is known, from `offset` on; containerd checks it. What
+   * came before the source broke off is there when this rejects: `resumeOffset` tells how much.
+   */
   async writeKnown(
     ref: string,
     expected: Descriptor,
@@ -134,11 +133,18 @@ export class ContentStore {
     const total = BigInt(expected.size)
     let at = offset
     const common = { ref, total, expected: digest }
+    let failure: { readonly error: unknown } | undefined
     const requests = async function* (): AsyncGenerator<WriteContentRequest> {
-      for await (const data of ahead(inMessages(source))) {
-        const message = { action: WriteAction.WRITE, ...common, offset: BigInt(at), data }
-        at += data.length
-        yield create(WriteContentRequestSchema, message)
+      try {
+        for await (const data of ahead(inMessages(source))) {
+          const message = { action: WriteAction.WRITE, ...common, offset: BigInt(at), data }
+          at += data.length
+          yield create(WriteContentRequestSchema, message)
+        }
+      } catch (error) {
+        // An end without a commit: containerd takes in what was sent, and keeps it.
+        failure = { error }
+        return
       }
       const commit = { action: WriteAction.COMMIT, ...common, offset: BigInt(at) }
       yield create(WriteContentRequestSchema, commit)
@@ -152,6 +158,7 @@ export class ContentStore {
       if (!isAlreadyExists(error)) throw error
       return
     }
+    if (failure !== undefined) throw failure.error
     if (committed === '') throw new Error(`containerd ended the write of ${digest} before its end`)
   }
 
@@ -174,7 +181,11 @@ export class ContentStore {
   }
 
   /** A small blob whole; refuses one that is too large to be a document. */
-  async readBytes(digest: string): Promise<Buffer> {
+  readBytes(digest: string): Promise<Buffer> {
+    return throughRestart(() => this.#readBytesOnce(digest))
+  }
+
+  async #readBytesOnce(digest: string): Promise<Buffer> {
     const pieces: Uint8Array[] = []
     let size = 0
     for await (const piece of this.read(digest)) {
@@ -188,23 +199,29 @@ export class ContentStore {
   }
 }
 
-/** Pieces of any size as messages of about `messageBytes`. */
+/** Pieces of any size as messages of about `messageBytes`; all of them, also before a failure. */
 async function* inMessages(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let waiting: Uint8Array[] = []
   let size = 0
-  for await (const piece of source) {
-    for (let at = 0; at < piece.length; at += messageBytes) {
-      const part = piece.subarray(at, at + messageBytes)
-      if (size + part.length > messageBytes) {
-        yield Buffer.concat(waiting)
-        waiting = []
-        size = 0
+  let failure: { readonly error: unknown } | undefined
+  try {
+    for await (const piece of source) {
+      for (let at = 0; at < piece.length; at += messageBytes) {
+        const part = piece.subarray(at, at + messageBytes)
+        if (size + part.length > messageBytes) {
+          yield Buffer.concat(waiting)
+          waiting = []
+          size = 0
+        }
+        waiting.push(part)
+        size += part.length
       }
-      waiting.push(part)
-      size += part.length
     }
+  } catch (error) {
+    failure = { error }
   }
   if (size > 0) yield Buffer.concat(waiting)
+  if (failure !== undefined) throw failure.error
 }
 
 /**

@@ -59,7 +59,7 @@ test('an image is loaded, found by every name, saved and loaded again', async (t
   assert.throws(() => images.find('UPPER'), /repository name \(library\/UPPER\) must be lowercase/)
 
   await images.tag('busybox', 'localhost:5000/a/b:v1')
-  const saved = await bytesOf(images.save(['busybox', 'localhost:5000/a/b:v1']))
+  const saved = await bytesOf(await images.save(['busybox', 'localhost:5000/a/b:v1']))
   assert.deepEqual((await reopen()).find('busybox').repoTags, [
     'busybox:latest',
     'localhost:5000/a/b:v1',

@@ -103,10 +103,12 @@ export class Images {
   }
 
   /** A tar of these images, in both formats; refuses before the first byte when one is missing. */
-  save(references: readonly string[]): Readable {
+  async save(references: readonly string[]): Promise<Readable> {
     const images = references.map((reference) => ({ reference, image: this.find(reference) }))
-    for (const { image } of images) this.tell('save', image, image.id)
     const content = new ContentStore(this.#options.containerd, '')
+    // Whether containerd is there is known before the first byte is sent.
+    for (const { image } of images) await content.has(image.id)
+    for (const { image } of images) this.tell('save', image, image.id)
     return saveImages(content, this.catalogue, images)
   }
 
