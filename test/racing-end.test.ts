@@ -57,7 +57,7 @@ test('a container that ends at the same moment is running, or is not running', a
     const execs = await Promise.all([execId(name), execId(name), execId(name)])
     const asks: readonly (readonly [string, string, string, object?])[] = [
       ...execs.map((id) => ['exec', 'POST', `/exec/${id}/start`, { Detach: true }] as const),
-      ['exec create', 'POST', `/containers/${name}/exec`, { Cmd: ['true'] }],
+      ['exec create', 'POST', `/containers/${name}/exec`, { Cmd: ['true'], User: 'root' }],
       ['pause', 'POST', `/containers/${name}/pause`],
       ['unpause', 'POST', `/containers/${name}/unpause`],
       ['top', 'GET', `/containers/${name}/top`],

@@ -9,9 +9,8 @@ import { closeStdin, serve } from './attach.ts'
 import { parseDetachKeys } from './detach-keys.ts'
 import { checkExecutable, launchExec } from './exec-run.ts'
 import { endedExecsMax, type Exec, type ExecSpec } from './exec-record.ts'
-import { containerPaths } from './paths.ts'
 import type { Container } from './registry.ts'
-import { rootOf } from './rootfs.ts'
+import { lookInside } from './rootfs.ts'
 import type { Context } from './rooms.ts'
 import { taskFailure } from './task-failure.ts'
 import { lookUpUser } from './user.ts'
@@ -41,7 +40,7 @@ function checkEscapeKeys(keys: string): void {
 function checkUser(context: Context, container: Container, user: string): void {
   if (user === '') return
   try {
-    lookUpUser(rootOf(container, containerPaths(context.config, container.id).rootfs), user, [])
+    lookInside(context, container, (root) => lookUpUser(root, user, []))
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
     throw new Refusal('invalid', error.message, { cause: error })
