@@ -14,7 +14,7 @@ const containerNames = Array.from({ length: 7 }, (_, index) => `c${index}`)
 const networkNames = ['n0', 'n1', 'n2']
 const workers = 4
 /** What the engine answers with 500 to an operation that came at a wrong moment. */
-const timely = /is not connected to (the )?network|is marked for removal|a stopped container|not running|not paused|already paused|error executing setns/
+const timely = /is not connected to (the )?network|is marked for removal|is not paused/
 export const firstPort = 7000
 
 export type Victim = 'daemon' | 'keeper' | 'containerd'
