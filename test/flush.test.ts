@@ -126,10 +126,13 @@ for (const flags of [['iptables'], ['nftables', '--userland-proxy=false']]) {
     const running = probes.run([...forbidden.all, ...open.all])
     await sleep(300)
     assert.equal(probes.arrived('canary'), 0, 'the rule between the canaries holds')
-    assert.equal(await lab.must(flushing), '15', 'there were moments without rules')
+    const arrived = (paths: Paths) => paths.all.map(({ name }) => name).filter((name) => probes.arrived(name) > 0)
+    // On a busy machine a moment without rules may be too short for those who may send.
+    for (let times = 0; times === 0 || (times < 4 && arrived(open).length < open.all.length); times++) {
+      assert.equal(await lab.must(flushing), '15', 'there were moments without rules')
+    }
     probes.stop()
     await running
-    const arrived = (paths: Paths) => paths.all.map(({ name }) => name).filter((name) => probes.arrived(name) > 0)
     assert.deepEqual(arrived(forbidden), [], 'by these ways packets have come')
     assert.deepEqual(arrived(open), open.all.map(({ name }) => name), 'senders and listeners worked')
     await lab.must('iptables -P FORWARD DROP; ip6tables -P FORWARD DROP')
