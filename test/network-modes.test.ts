@@ -270,3 +270,16 @@ test('networking switched off: lo alone, and no networks', async () => {
   assert.deepEqual([settings(json, 'Networks'), settings(json, 'SandboxID')], [{}, ''])
   await lab.ok('rm', '-f', 'off')
 })
+
+test('the network of the mode must be there, also for a container that has left it', async () => {
+  await lab.ok('create', '--name', 'left', '--network', 'later', 'busybox', 'sleep', '60')
+  await lab.ok('network', 'disconnect', 'later', 'left')
+  await lab.ok('network', 'connect', 'main', 'left')
+  const sentence = `404 ${setUp}could not find a network matching network mode later: network later not found`
+  assert.equal(said(await lab.api('POST', '/containers/left/start')), sentence)
+  await lab.ok('network', 'create', 'later')
+  await lab.ok('start', 'left')
+  assert.equal(await lab.ok('inspect', '-f', '{{range $n, $e := .NetworkSettings.Networks}}{{$n}}{{end}}', 'left'), 'main')
+  await lab.ok('rm', '-f', 'left')
+  await lab.ok('network', 'rm', 'later')
+})

@@ -352,3 +352,56 @@ test('a connect that fails leaves nothing behind', async () => {
   await lab.ok('rm', '-f', 'full', 'c1')
   await dropFour()
 })
+
+test('a network whose subnet the container leads elsewhere is refused', async () => {
+  await fourNetworks()
+  await start('c1', '--network', 'aa')
+  const pid = await lab.ok('inspect', '-f', '{{.State.Pid}}', 'c1')
+  const within = (command: string) => lab.must(`nsenter -t ${pid} -n ip ${command}`)
+  for (const route of ['10.2.0.0/24 dev eth0', '10.2.0.0/16 via 10.1.0.1', '10.2.0.128/25 dev eth0']) {
+    await within(`route add ${route}`)
+    const before = await within('route')
+    const { status, json } = await verb('uu', 'connect', 'c1')
+    const [destination = ''] = route.split(' ')
+    const message = 'cannot program address 10.2.0.2/24 in sandbox interface because it conflicts with' +
+      ` existing route ${destination}`
+    assert.deepEqual([status, json], [500, { message }])
+    assert.equal(await within('route'), before)
+    await within(`route del ${route}`)
+  }
+  // A network that is left has no say in it, however soon the other comes.
+  await lab.ok('network', 'connect', 'uu', 'c1')
+  await lab.ok('network', 'disconnect', 'aa', 'c1')
+  await lab.ok('network', 'disconnect', 'uu', 'c1')
+  assert.equal((await verb('uu', 'connect', 'c1')).status, 200)
+  await lab.ok('rm', '-f', 'c1')
+  await dropFour()
+})
+
+test('addresses: the lowest free one with each start, but a static one for good; MACs as asked for', async () => {
+  await lab.ok('network', 'create', '--subnet', '10.1.0.0/24', '--ip-range', '10.1.0.128/25', 'one')
+  await start('fixed', '--network', 'one', '--ip', '10.1.0.50', '--mac-address', '02:00:00:00:00:50')
+  await start('c1', '--network', 'one')
+  await start('c2', '--network', 'one')
+  assert.equal(await networksOf('c1'), 'one=10.1.0.129')
+  await lab.ok('stop', '-t', '0', 'c1', 'fixed')
+  const macs = '{{.Config.MacAddress}} {{.NetworkSettings.Networks.one.MacAddress}}'
+  assert.equal(await lab.ok('inspect', '-f', macs, 'fixed'), '02:00:00:00:00:50 ')
+  // What a stopped container had is free, its static address, too.
+  await start('c3', '--network', 'one')
+  assert.equal(await networksOf('c3'), 'one=10.1.0.129')
+  await lab.ok('start', 'c1')
+  assert.equal(await networksOf('c1'), 'one=10.1.0.131')
+  await start('thief', '--network', 'one', '--ip', '10.1.0.50')
+  assert.match((await lab.docker('start', 'fixed')).err, /Address already in use/)
+  await lab.ok('rm', '-f', 'thief')
+  await lab.ok('start', 'fixed')
+  assert.equal(await networksOf('fixed'), 'one=10.1.0.50')
+  assert.equal(await lab.ok('inspect', '-f', macs, 'fixed'), '02:00:00:00:00:50 02:00:00:00:00:50')
+  assert.equal(await inside('fixed', 'cat /sys/class/net/eth0/address'), '02:00:00:00:00:50')
+  await lab.ok('rm', '-f', 'fixed', 'c1', 'c2', 'c3')
+  await start('c4', '--network', 'one', '--link-local-ip', '169.254.7.7')
+  assert.match(await inside('c4', 'ip -4 -o addr show eth0'), /169\.254\.7\.7\/16/)
+  await lab.ok('rm', '-f', 'c4')
+  await lab.ok('network', 'rm', 'one')
+})

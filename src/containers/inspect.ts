@@ -4,11 +4,13 @@ import { configShape, hostConfigShape } from './config.ts'
 import { snapshotter } from './containerd/client.ts'
 import { healthView } from './healthcheck.ts'
 import { shownLinks } from './links.ts'
+import { modeName } from './network-mode.ts'
 import { networkSettings } from './network-settings.ts'
+import { networkName } from './networking.ts'
 import { donorPaths } from './donor.ts'
 import { containerPaths } from './paths.ts'
 import { hasProcess, isRunning } from './record.ts'
-import type { MountPoint } from './record.ts'
+import type { ContainerRecord, MountPoint } from './record.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 
@@ -57,9 +59,15 @@ export async function inspectContainer(
     GraphDriver: { Data: { MergedDir: paths.rootfs }, Name: storageDriver },
     ...sizes,
     Mounts: record.mounts.map(mountView),
-    Config: configShape.show(config),
+    Config: configShape.show({ ...config, MacAddress: macOfMain(context, record) }),
     NetworkSettings: networkSettings(context, container, options.apiVersion),
   }
+}
+
+/** What was asked of the main network's endpoint: its place once was the configuration. */
+function macOfMain(context: Context, { config, hostConfig, networks }: ContainerRecord): string {
+  const main = networkName(context, modeName(hostConfig.NetworkMode))
+  return networks[main]?.MacAddress ?? config.MacAddress
 }
 
 function stateView(container: Container): object {

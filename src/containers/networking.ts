@@ -215,6 +215,7 @@ export async function openNetwork(context: Context, container: Container): Promi
   const links = isLinked ? legacyLinks(context, record) : []
   try {
     checkMixture(record)
+    checkModeNetwork(context, record)
     const sandbox = await context.networks.open(sandboxSpec(context, record, links))
     return {
       netnsPath: kind === 'host' ? '' : sandbox.netnsPath,
@@ -231,6 +232,17 @@ function checkNameservers({ Dns: servers }: HostConfig): void {
   if (stray === undefined) return
   const why = `ParseAddr(${JSON.stringify(stray)}): unable to parse IP`
   throw new Refusal('internal', `bad nameserver address ${stray}: ${why}`)
+}
+
+/** The network of the mode must be there, also where the container is on others only. */
+function checkModeNetwork(context: Context, { hostConfig, networks }: ContainerRecord): void {
+  const { NetworkMode: mode } = hostConfig
+  if (!isUserNetwork(mode) || networkName(context, mode) in networks) return
+  try {
+    context.networks.find(mode)
+  } catch (error) {
+    throw wrap(`could not find a network matching network mode ${mode}: `, error)
+  }
 }
 
 function checkMixture(record: ContainerRecord): void {

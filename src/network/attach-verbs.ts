@@ -35,6 +35,7 @@ import {
   reserveAnyEndpoint,
 } from './remote-endpoints.ts'
 import type { Room } from './room.ts'
+import { refuseRouted } from './route-conflict.ts'
 import { departureKeys, emitEndpoints, refusals, saveSandbox } from './sandbox-verbs.ts'
 import type { SandboxEntry } from './state.ts'
 import { allOrFirstFailure, throwFirstFailure, UndoStack } from './undo.ts'
@@ -59,6 +60,7 @@ export async function connectSandbox(
     if (!network.spec.internal) await askOperInfo(room, endpoints)
     if (owed) await oweEndpoint(room, reserved, before.netnsPath, undo)
     const endpoint = await joinPlugin(room, before, reserved, endpoints, undo)
+    await refuseRouted(room.departures, before, endpoint)
     const parents = parentsOf(room, containerId)
     const draft: Sandbox = { ...before, endpoints: [...before.endpoints, endpoint] }
     const after = await movePorts(room, before, draft, undo)

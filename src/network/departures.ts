@@ -35,6 +35,13 @@ export class Departures {
     for (const key of keys) await this.#going.get(key)
   }
 
+  /** The same for keys that begin like this; false when there were none. */
+  async goneLike(beginning: string): Promise<boolean> {
+    const keys = [...this.#going.keys()].filter((key) => key.startsWith(beginning))
+    await this.gone(keys)
+    return keys.length > 0
+  }
+
   /** Resolves when everything that was going has gone: at shutdown and in tests. */
   async all(): Promise<void> {
     while (this.#going.size > 0) await Promise.all(this.#going.values())

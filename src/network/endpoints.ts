@@ -16,6 +16,7 @@ import { chooseGateways, type GatewayCandidate } from './gateway.ts'
 import { plainFacts, singleFacts } from './host.ts'
 import type { Endpoint, EndpointSpec, Network, Sandbox, SandboxSpec } from './model.ts'
 import type { Room } from './room.ts'
+import { refuseSameSubnet } from './route-conflict.ts'
 import { fixedInterfaceName, validateEndpointSpec } from './validate-endpoint.ts'
 import { isWithoutIpv6, refuseIpv6 } from './without-ipv6.ts'
 import { dnsNamesOf } from './zones.ts'
@@ -52,7 +53,9 @@ export function reserveEndpoint(
   const refusal = driver.validateEndpoint(network, spec, facts)
   if (refusal !== undefined) throw refusal
   const interfaceName = chooseInterface(driver.interfacePrefix(network), spec, siblings)
-  const { mac, ...addresses } = leased ?? { ...takeAddresses(room, network, container, spec), mac: '' }
+  if (leased !== undefined) refuseSameSubnet(leased, siblings)
+  const taken = () => ({ ...takeAddresses(room, network, container, spec, siblings), mac: '' })
+  const { mac, ...addresses } = leased ?? taken()
   const gateways = driver.gatewaysOf(network, addresses)
   const natural = driver.naturalMac(network, facts)
   const endpoint: Endpoint = {
@@ -117,16 +120,24 @@ const linkLocalPrefixes = ['169.254.0.0/16', 'fe80::/10'].flatMap(
   (text) => parsePrefix(text)?.prefix ?? [],
 )
 
-function takeAddresses(room: Room, network: Network, container: SandboxSpec, spec: EndpointSpec) {
+function takeAddresses(
+  room: Room,
+  network: Network,
+  container: SandboxSpec,
+  spec: EndpointSpec,
+  siblings: readonly Endpoint[],
+): Addresses {
   const has = (family: 4 | 6) =>
     network.pools.some((pool) => pool.family === family) &&
     (family === 4 || !isWithoutIpv6(container))
-  const ipv4 = has(4) ? room.ipam.takeAddress(network, 4, spec.ipv4Address) : ''
+  const addresses = { ipv4: '', ipv6: '' }
   try {
-    const ipv6 = has(6) ? room.ipam.takeAddress(network, 6, spec.ipv6Address) : ''
-    return { ipv4, ipv6 }
+    if (has(4)) addresses.ipv4 = room.ipam.takeAddress(network, 4, spec.ipv4Address)
+    if (has(6)) addresses.ipv6 = room.ipam.takeAddress(network, 6, spec.ipv6Address)
+    refuseSameSubnet(addresses, siblings)
+    return addresses
   } catch (error) {
-    room.ipam.releaseAddress(network.id, ipv4)
+    for (const address of Object.values(addresses)) room.ipam.releaseAddress(network.id, address)
     throw error
   }
 }
