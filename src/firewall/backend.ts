@@ -26,9 +26,16 @@ export interface ExplainMatch {
   readonly address?: string
 }
 
+/** What rules of the user's, when last read, could let through before ours drop it. */
+export interface UserOpens {
+  /** What ours drop at `raw`. */
+  readonly raw: boolean
+  /** What ours drop when it is forwarded. */
+  readonly forward: boolean
+}
+
 export interface Backend {
-  /** Whether DOCKER-USER, when last read, could let through what later rules drop. */
-  readonly userOpens: boolean
+  readonly userOpens: UserOpens
   /** Makes the base; leaves what an earlier life left until the first `reconcile`. */
   start(): Promise<void>
   /** All or nothing: after an error kernel and memory are as before, as far as that can be. */

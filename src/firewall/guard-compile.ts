@@ -2,11 +2,11 @@
  * Intents → the tables of the guard: what drops, none of what translates or lets through. A text
  * has one table per family, under a name of its own.
  *
- * What is dropped no rule of anybody could have let through either: the chain DOCKER-USER comes
- * before isolation and inter-container communication, so those parts are left out while it lets
- * anything through. The part at `raw` is asked before it.
+ * What is dropped no rule of anybody could have let through either: where rules of the user's come
+ * before ours (in DOCKER-USER, or PREROUTING of `raw`) and let anything through, that part is left
+ * out.
  */
-import type { Unit } from './backend.ts'
+import type { Unit, UserOpens } from './backend.ts'
 import { familiesOf, isLoopback, isProtected } from './compile.ts'
 import type { BridgeIntent, FirewallSettings } from './intent.ts'
 import { chainName, neighbours, nftEndpoint } from './nft-compile.ts'
@@ -18,12 +18,12 @@ type BridgeFamily = BridgeIntent['families'][number]
 export function compileGuard(
   settings: FirewallSettings,
   units: readonly Unit[],
-  forwarding: boolean,
+  opens: UserOpens,
   name: string,
 ): string {
   const tables = familiesOf(settings).map((family) => {
     const table = new GuardTable(settings, family)
-    for (const unit of units) table.add(unit, forwarding)
+    for (const unit of units) table.add(unit, opens)
     return table.text(name)
   })
   return tables.join('')
@@ -36,20 +36,31 @@ export function guarded(unit: Unit | undefined): unknown {
   return ports.length === 0 && unit.links.length === 0 ? undefined : { ports, links: unit.links }
 }
 
-const quoted = (bridge: string) => `"${bridge}"`
+const quoted = (link: string) => `"${link}"`
 
+/** In this order in the text: rules name sets that are there. */
+const setNames = [
+  'bridges', 'isolated', 'same', 'direct', 'trusted', 'loopback', 'links', 'links-back', 'inward',
+] as const
+type SetName = (typeof setNames)[number]
+
+/** Sets grow with networks, chains only with those whose containers may not talk to each other. */
 class GuardTable {
   readonly #settings: FirewallSettings
   readonly #family: Family
   readonly #ip: string
-  readonly #bridges = new Set<string>()
-  /** Subnet or bridge → chain; chain → lines. */
-  readonly #direct = new Map<string, string>()
-  readonly #forward = new Map<string, string>()
   readonly #chains = new Map<string, readonly string[]>()
-  readonly #sets = new Map<string, Set<string>>(
-    ['loopback', 'links', 'links-back'].map((name) => [name, new Set()]),
-  )
+  readonly #sets: Readonly<Record<SetName, Set<string>>> = {
+    bridges: new Set(),
+    isolated: new Set(),
+    same: new Set(),
+    direct: new Set(),
+    trusted: new Set(),
+    inward: new Set(),
+    loopback: new Set(),
+    links: new Set(),
+    'links-back': new Set(),
+  }
 
   constructor(settings: FirewallSettings, family: Family) {
     this.#settings = settings
@@ -57,97 +68,104 @@ class GuardTable {
     this.#ip = family === 4 ? 'ip' : 'ip6'
   }
 
-  add(unit: Unit, forwarding: boolean): void {
+  add(unit: Unit, opens: UserOpens): void {
     if (unit.kind === 'bridge') {
       const net = unit.intent.families.find(({ family }) => family === this.#family)
-      if (net !== undefined) this.#addBridge(unit.intent, net, forwarding)
+      if (net !== undefined) this.#addBridge(unit.intent, net, opens)
       return
     }
-    const { elements } = nftEndpoint(unit.ports, unit.links)
-    for (const { family, set, key } of elements) {
-      if (family === this.#family) this.#sets.get(set)?.add(key)
+    for (const { family, set, key } of nftEndpoint(unit.ports, unit.links).elements) {
+      const isKept = set === 'loopback' || set === 'links' || set === 'links-back'
+      if (family === this.#family && isKept) this.#sets[set].add(key)
     }
   }
 
-  #addBridge(intent: BridgeIntent, net: BridgeFamily, forwarding: boolean): void {
-    const { bridge } = intent
+  #addBridge(intent: BridgeIntent, net: BridgeFamily, opens: UserOpens): void {
+    const name = quoted(intent.bridge)
     const isInternal = intent.internal || net.mode === 'isolated'
-    if (!isInternal) this.#bridges.add(quoted(bridge))
-    if (!isInternal && isProtected(this.#settings, net) && intent.masquerade) {
-      const open = [bridge, ...intent.trustedInterfaces].map(quoted).join(', ')
-      this.#chain(this.#direct, net.subnet, chainName('direct', intent), [
-        `iifname { ${open} } return`,
-        // Nobody's business any more once the bridge is gone, nor what is the host's own.
-        `fib daddr oifname != ${quoted(bridge)} return`,
-        'drop',
-      ])
+    const isClosed = !isInternal && isProtected(this.#settings, net)
+    if (!isInternal) this.#sets.bridges.add(name)
+    if (isClosed && intent.masquerade && !opens.raw) {
+      this.#sets.direct.add(net.subnet)
+      for (const link of intent.trustedInterfaces) {
+        this.#sets.trusted.add(`${quoted(link)} . ${net.subnet}`)
+      }
     }
-    const lines = forwarding ? [...this.#inward(intent, net, isInternal)] : []
-    if (lines.length > 0) {
-      this.#chain(this.#forward, quoted(bridge), chainName('forward', intent), lines)
+    if (opens.forward) return
+    if (!isInternal && net.mode !== 'routed') {
+      this.#sets.isolated.add(name)
+      this.#sets.same.add(`${name} . ${name}`)
     }
+    const lines = [
+      ...(intent.icc ? [] : this.#betweenContainers(name)),
+      ...(isClosed && !intent.masquerade ? onlyTranslated(intent) : []),
+    ]
+    if (lines.length === 0) return
+    const chain = chainName('inward', intent)
+    this.#chains.set(chain, lines)
+    this.#sets.inward.add(`${name} : jump ${chain}`)
   }
 
-  #chain(map: Map<string, string>, key: string, name: string, lines: readonly string[]): void {
-    map.set(key, name)
-    this.#chains.set(name, lines)
-  }
-
-  /** What comes to the bridge, and is not the answer to something. */
-  *#inward(intent: BridgeIntent, net: BridgeFamily, isInternal: boolean): Generator<string> {
-    const own = `iifname ${quoted(intent.bridge)}`
-    if (!intent.icc) {
-      const pair = `${this.#ip} saddr . ${this.#ip} daddr . meta l4proto`
-      if (this.#family === 6) yield `${own} ${neighbours} accept`
-      yield `${own} ${pair} . th dport @links accept`
-      yield `${own} ${pair} . th sport @links-back accept`
-      yield `${own} drop`
-    }
-    if (isInternal || net.mode === 'routed') return
-    if (intent.icc) yield `${own} accept`
-    yield 'iifname @bridges drop'
-    if (!isProtected(this.#settings, net) || intent.masquerade) return
-    for (const link of intent.trustedInterfaces) yield `iifname ${quoted(link)} accept`
-    yield 'ct status ! dnat drop'
+  #betweenContainers(name: string): readonly string[] {
+    const own = `iifname ${name}`
+    const pair = `${this.#ip} saddr . ${this.#ip} daddr . meta l4proto`
+    return [
+      ...(this.#family === 6 ? [`${own} ${neighbours} accept`] : []),
+      `${own} ${pair} . th dport @links accept`,
+      `${own} ${pair} . th sport @links-back accept`,
+      `${own} drop`,
+    ]
   }
 
   text(name: string): string {
+    const sets = this.#sets
+    if (sets.bridges.size + sets.inward.size + sets.loopback.size === 0) return ''
     const address = this.#family === 4 ? 'ipv4_addr' : 'ipv6_addr'
-    const port = `${address} . inet_proto . inet_service`
-    const pair = `${address} . ${port}`
-    const loopback = this.#sets.get('loopback') ?? new Set()
-    if (this.#chains.size + loopback.size === 0) return ''
-    const verdicts = (map: ReadonlyMap<string, string>) =>
-      [...map].map(([key, chain]) => `${key} : jump ${chain}`)
-    const toPort = 'meta l4proto . th dport'
+    const port = 'inet_proto . inet_service'
+    const types: Readonly<Record<SetName, string>> = {
+      bridges: 'type ifname;',
+      isolated: 'type ifname;',
+      same: 'type ifname . ifname;',
+      direct: `type ${address}; flags interval;`,
+      trusted: `type ifname . ${address}; flags interval;`,
+      inward: 'type ifname : verdict;',
+      loopback: `type ${address} . ${port}; flags interval;`,
+      links: `type ${address} . ${address} . ${port};`,
+      'links-back': `type ${address} . ${address} . ${port};`,
+    }
+    const to = `${this.#ip} daddr`
     return block(`table ${this.#ip} ${name}`, [
       'flags owner;',
-      set('set bridges', 'type ifname;', this.#bridges),
-      set('map direct', `type ${address} : verdict; flags interval;`, verdicts(this.#direct)),
-      set('map forward-in', 'type ifname : verdict;', verdicts(this.#forward)),
-      ...(this.#family === 4
-        ? [set('set loopback', `type ${port}; flags interval;`, loopback)] : []),
-      set('set links', `type ${pair};`, this.#sets.get('links') ?? []),
-      set('set links-back', `type ${pair};`, this.#sets.get('links-back') ?? []),
+      ...setNames.map((key) =>
+        set(`${key === 'inward' ? 'map' : 'set'} ${key}`, types[key], sets[key])),
       ...[...this.#chains].map(([chain, lines]) => block(`chain ${chain}`, lines)),
       block('chain raw-PREROUTING', [
         'type filter hook prerouting priority raw; policy accept;',
-        ...(this.#family === 4 ? [`iifname != "lo" ip daddr . ${toPort} @loopback drop`] : []),
-        `${this.#ip} daddr vmap @direct`,
+        `iifname != "lo" ${to} . meta l4proto . th dport @loopback drop`,
+        `iifname . ${to} @trusted accept`,
+        // What the host itself is asked for passes, and what goes back where it came from.
+        `${to} @direct fib daddr type != local fib daddr . iif oif missing drop`,
       ]),
       block('chain filter-FORWARD', [
         'type filter hook forward priority filter; policy accept;',
         'ct state established,related accept',
-        'oifname vmap @forward-in',
+        'oifname @isolated iifname @bridges iifname . oifname != @same drop',
+        'oifname vmap @inward',
       ]),
     ])
   }
 }
 
+function onlyTranslated({ bridge, trustedInterfaces }: BridgeIntent): readonly string[] {
+  return [
+    ...trustedInterfaces.map((link) => `iifname ${quoted(link)} accept`),
+    `iifname != ${quoted(bridge)} ct status ! dnat drop`,
+  ]
+}
+
 const block = (head: string, lines: readonly string[]) => `${head} {\n${lines.join('\n')}\n}\n`
 
-function set(head: string, type: string, elements: Iterable<string>): string {
-  const list = [...elements]
-  const lines = list.length === 0 ? [] : [`elements = { ${list.join(', ')} }`]
+function set(head: string, type: string, elements: ReadonlySet<string>): string {
+  const lines = elements.size === 0 ? [] : [`elements = { ${[...elements].join(', ')} }`]
   return block(head, [type, ...lines])
 }

@@ -9,7 +9,7 @@
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import type { HeldTables } from '../kernel/nftables.ts'
-import type { Unit } from './backend.ts'
+import type { Unit, UserOpens } from './backend.ts'
 import { compileGuard, guarded } from './guard-compile.ts'
 import type { FirewallSettings } from './intent.ts'
 
@@ -26,7 +26,7 @@ export class Guard {
   readonly #settings: FirewallSettings
   readonly #hold: HoldTables
   readonly #units = new Map<string, Unit>()
-  #userOpens = false
+  #userOpens: UserOpens = { raw: false, forward: false }
   #held: HeldTables | undefined
   /** What is held, under a name that does not change. */
   #text = ''
@@ -64,9 +64,10 @@ export class Guard {
     return unit.links.length > 0 ? this.update().then(() => this.#gone) : this.update()
   }
 
-  /** @param opens whether users' own rules may let through what later ones would drop */
-  userOpens(opens: boolean): void {
-    if (this.#userOpens === opens) return
+  /** What users' own rules may let through is not dropped here either. */
+  userOpens(opens: UserOpens): void {
+    const { raw, forward } = this.#userOpens
+    if (raw === opens.raw && forward === opens.forward) return
     this.#userOpens = opens
     this.#schedule()
   }
@@ -94,7 +95,7 @@ export class Guard {
   async #replace(): Promise<void> {
     await this.mayChange()
     const compile = (name: string) =>
-      compileGuard(this.#settings, [...this.#units.values()], !this.#userOpens, name)
+      compileGuard(this.#settings, [...this.#units.values()], this.#userOpens, name)
     const text = compile(guardTable)
     if (text === this.#text) return
     const started = performance.now()

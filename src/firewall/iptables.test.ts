@@ -368,3 +368,27 @@ test('explain names the lines of one address and of one bridge', async () => {
   const lines = await writer.explain({ bridge: br })
   assert.ok(lines.includes(`iptables -A DOCKER-FORWARD -i ${br} -j ACCEPT`))
 })
+
+test('what rules of the user may let through before ours is known, also behind jumps', async () => {
+  flush()
+  const backend = new IptablesBackend({
+    settings, access: tableAccess(), dropForwarding: () => false, former: new Former(),
+  })
+  await backend.start()
+  const opens = async (rules: string) => {
+    shell(rules)
+    await backend.reconcile()
+    return backend.userOpens
+  }
+  const closed = { raw: false, forward: false }
+  assert.deepEqual(await opens('true'), closed)
+  const drops = 'iptables -t raw -N own; iptables -t raw -A own -s 10.9.0.0/16 -j DROP'
+  const asked = 'iptables -t raw -I PREROUTING -j own; iptables -I DOCKER-USER -i lan0 -j DROP'
+  assert.deepEqual(await opens(`${drops}; ${asked}; iptables -A DOCKER-USER -j RETURN`), closed)
+  assert.deepEqual(await opens('iptables -t raw -A own -j ACCEPT'), { raw: true, forward: false })
+  assert.deepEqual(await opens('iptables -t raw -D own -j ACCEPT'), closed)
+  const state = 'iptables -I DOCKER-USER -m conntrack --ctstate ESTABLISHED -j ACCEPT'
+  assert.deepEqual(await opens(state), { raw: false, forward: true })
+  assert.deepEqual(await opens('iptables -F DOCKER-USER'), closed)
+  flush()
+})

@@ -8,7 +8,7 @@
  */
 import { Refusal, messageOf } from '../base/refusal.ts'
 import { log } from '../base/log.ts'
-import type { Backend, ExplainMatch, FormerState, Unit, UnitChange } from './backend.ts'
+import type { Backend, ExplainMatch, FormerState, Unit, UnitChange, UserOpens } from './backend.ts'
 import { mentions } from './backend.ts'
 import { compileBase, compileBridge, compileEndpoint, familiesOf } from './compile.ts'
 import { diffTable } from './diff.ts'
@@ -43,8 +43,24 @@ const attemptsMax = 3
 
 const baseUnit = 'base'
 
-/** Users' rules after which ours are still asked, or that drop; any other may let through. */
-const neverOpens = /^(?!.*-[jg] )|-j (DROP|REJECT|RETURN|LOG|NFLOG|MARK|CONNMARK|TCPMSS)\b/
+/** Targets after which the next rule is asked, or that drop; any other may let through. */
+const goesOn = new Set([
+  'DROP', 'REJECT', 'RETURN', 'LOG', 'NFLOG', 'MARK', 'CONNMARK', 'TCPMSS', 'CT', 'TRACE', 'SET',
+])
+
+/** Whether rules, or those of the chains that they go to, could let a packet through. */
+function mayLetThrough(
+  rules: readonly string[],
+  chains: SavedTable | undefined,
+  seen = new Set<string>(),
+): boolean {
+  return rules.some((spec) => {
+    const target = /-[jg] (\S+)/.exec(spec)?.[1]
+    if (target === undefined || goesOn.has(target) || seen.has(target)) return false
+    const chain = chains?.get(target)
+    return chain === undefined || mayLetThrough(chain.rules, chains, seen.add(target))
+  })
+}
 
 export class IptablesBackend implements Backend {
   #options: IptablesOptions
@@ -55,16 +71,16 @@ export class IptablesBackend implements Backend {
   /** Families whose FORWARD policy is as it should be. */
   #policyKnown = new Map<Family, boolean>()
   #reconciled = false
-  /** Families whose chain DOCKER-USER lets something through. */
-  #opened = new Set<Family>()
+  /** Families in which rules of the user's let something through before ours are asked. */
+  #opened = { raw: new Set<Family>(), forward: new Set<Family>() }
 
   constructor(options: IptablesOptions) {
     this.#options = options
     this.#settings = options.settings
   }
 
-  get userOpens(): boolean {
-    return this.#opened.size > 0
+  get userOpens(): UserOpens {
+    return { raw: this.#opened.raw.size > 0, forward: this.#opened.forward.size > 0 }
   }
 
   async start(): Promise<void> {
@@ -281,9 +297,15 @@ export class IptablesBackend implements Backend {
   }
 
   #lookAtUsers(family: Family, saved: SavedTables): void {
-    const rules = saved.get('filter')?.get('DOCKER-USER')?.rules ?? []
-    if (rules.every((spec) => neverOpens.test(spec))) this.#opened.delete(family)
-    else this.#opened.add(family)
+    const shared = this.#settings.sharedChains
+    const { rules: all = [] } = saved.get('raw')?.get('PREROUTING') ?? {}
+    const first = all.findIndex((spec) => owns('raw', 'PREROUTING', spec, shared))
+    const note = (place: 'raw' | 'forward', table: Table, rules: readonly string[]) => {
+      if (mayLetThrough(rules, saved.get(table))) this.#opened[place].add(family)
+      else this.#opened[place].delete(family)
+    }
+    note('raw', 'raw', first < 0 ? all : all.slice(0, first))
+    note('forward', 'filter', saved.get('filter')?.get('DOCKER-USER')?.rules ?? [])
   }
 
   #diff(

@@ -7,7 +7,7 @@
  */
 import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
-import type { Backend, ExplainMatch, Unit, UnitChange } from './backend.ts'
+import type { Backend, ExplainMatch, Unit, UnitChange, UserOpens } from './backend.ts'
 import { quoteWord } from '../kernel/words.ts'
 import { familiesOf } from './compile.ts'
 import type { FirewallSettings } from './intent.ts'
@@ -47,8 +47,8 @@ export class NftablesBackend implements Backend {
     this.#options = options
   }
 
-  get userOpens(): boolean {
-    return this.#opened.size > 0
+  get userOpens(): UserOpens {
+    return { raw: false, forward: this.#opened.size > 0 }
   }
 
   async start(): Promise<void> {
