@@ -203,6 +203,33 @@ test('who reaches what', async () => {
   await clear()
 })
 
+test("rules of the user's before ours open what ours close, within a moment, and no longer than they are there", async () => {
+  await populate()
+  const id = await lab.ok('network', 'inspect', '-f', '{{.Id}}', 'blue')
+  const ways = [
+    [`br-${id.slice(0, 12)}`, `${await where('blue1')}curl -sf -m 1 10.1.0.2`],
+    ['lanlan', 'ip netns exec lan curl -sf -m 1 10.2.0.2'],
+  ] as const
+  for (const [link, asks] of ways) {
+    const rule = (verb: string, place: string) => lab.must(`iptables -t ${place} -j ACCEPT`.replace('+', verb))
+    // Answers to another network are dropped there, too.
+    const raw = 'raw + PREROUTING -p tcp'
+    const forward = `filter + DOCKER-USER -i ${link}`
+    await until(`! ${asks}`)
+    await rule('-I', raw)
+    await rule('-I', forward)
+    await until(asks)
+    await rule('-D', forward)
+    await until(`! ${asks}`)
+    await rule('-I', forward)
+    await until(asks)
+    await rule('-D', raw)
+    await until(`! ${asks}`)
+    await rule('-D', forward)
+  }
+  await clear()
+})
+
 test('a UDP flow that goes on is led to whoever publishes the port now', async () => {
   const said: string[] = []
   const target = 'UDP4:198.51.100.1:5353,sourceport=4000'
