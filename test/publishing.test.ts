@@ -86,7 +86,7 @@ const bind = (where: string, why: string): string =>
   `failed to bind host port for ${where}:172.17.0.3:80/tcp: ${why}`
 const conflicts: readonly (readonly [options: string, sentence: string])[] = [
   ['-p 8080:80', 'Bind for 0.0.0.0:8080 failed: port is already allocated'],
-  ['-p 127.0.0.1:8080:80', 'Bind for 127.0.0.1:8080 failed: port is already allocated'],
+  ['-p 127.0.0.1:8080:80', bind('127.0.0.1:8080', 'address already in use')],
   ['-p 8123:80', bind('0.0.0.0:8123', 'address already in use')],
   ['-p 127.0.0.1:8123:80', bind('127.0.0.1:8123', 'address already in use')],
   ['-p 203.0.113.9:80:80', bind('203.0.113.9:80', 'cannot assign requested address')],

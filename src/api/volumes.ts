@@ -47,7 +47,7 @@ export function volumeUsageView({ volume, bytes, users }: VolumeUsage): object {
 async function list(volumes: Volumes, { query }: ApiRequest): Promise<Reply> {
   const filters = query.filters()
   acceptFilters(filters, ['dangling', 'name', 'driver', 'label', 'label!'])
-  return { status: 200, json: { Volumes: volumes.list(filters).map(listed), Warnings: null } }
+  return { status: 200, json: { Volumes: volumes.list(filters).map(volumeView), Warnings: null } }
 }
 
 const createRequest = d.struct('volume.CreateOptions', {
@@ -57,13 +57,6 @@ const createRequest = d.struct('volume.CreateOptions', {
   Labels: d.optional(d.map(d.string)),
   ClusterVolumeSpec: d.raw,
 })
-
-/** In a list, what is empty is null. */
-function listed(volume: Volume): object {
-  const orNull = (map: Volume['labels']) => (Object.keys(map ?? {}).length === 0 ? null : map)
-  const { labels, options } = volume
-  return volumeView({ ...volume, labels: orNull(labels), options: orNull(options) })
-}
 
 async function create(volumes: Volumes, request: ApiRequest): Promise<Reply> {
   const body = await request.json(createRequest)

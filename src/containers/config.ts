@@ -26,7 +26,7 @@ import {
 import type { Of } from './shape.ts'
 
 /** Nanoseconds. */
-const duration = integerOf('time.Duration')
+const duration = integerOf('time.Duration', 64)
 
 const healthcheck = object(
   {
@@ -113,7 +113,7 @@ export type Ulimit = Of<typeof ulimit>
 const weightDevice = object({ Path: string, Weight: uint16 }, [], [], {
   type: 'blkiodev.WeightDevice',
 })
-const throttleDevice = object({ Path: string, Rate: integerOf('uint64', Infinity, 0) }, [], [], {
+const throttleDevice = object({ Path: string, Rate: integerOf('uint64', 64) }, [], [], {
   type: 'blkiodev.ThrottleDevice',
 })
 const deviceRequest = object(
@@ -177,7 +177,7 @@ const mountShape = object(
       object(
         {
           SizeBytes: int64,
-          Mode: integerOf('fs.FileMode', 2 ** 32 - 1, 0),
+          Mode: integerOf('fs.FileMode', 32, true),
           Options: list(strings, '[]string'),
         },
         ['SizeBytes', 'Mode', 'Options'],
@@ -220,8 +220,8 @@ export const resourceFields = {
   Ulimits: list(ulimit, '*units.Ulimit'),
   CpuCount: int64,
   CpuPercent: int64,
-  IOMaximumIOps: integerOf('uint64', Infinity, 0),
-  IOMaximumBandwidth: integerOf('uint64', Infinity, 0),
+  IOMaximumIOps: integerOf('uint64', 64),
+  IOMaximumBandwidth: integerOf('uint64', 64),
 }
 
 export const hostConfigFields = {
@@ -234,7 +234,7 @@ export const hostConfigFields = {
   AutoRemove: bool,
   VolumeDriver: string,
   VolumesFrom: strings,
-  ConsoleSize: list(integerOf('uint', Infinity, 0), 'uint'),
+  ConsoleSize: list(integerOf('uint', 64), 'uint', '[2]uint'),
   Annotations: stringMap,
   CapAdd: stringOrStrings,
   CapDrop: stringOrStrings,

@@ -114,7 +114,7 @@ export function withDefaults(given: HostConfig, config: ContainersConfig): HostC
       Name: given.RestartPolicy.Name === '' ? 'no' : given.RestartPolicy.Name,
     },
     CgroupnsMode: cgroupnsMode(given, config),
-    ConsoleSize: given.ConsoleSize ?? [0, 0],
+    ConsoleSize: [given.ConsoleSize?.[0] ?? 0, given.ConsoleSize?.[1] ?? 0],
     IpcMode: given.IpcMode === '' ? config.defaultIpcMode : given.IpcMode,
     SecurityOpt: securityOptions(given),
     ShmSize: given.ShmSize === 0 ? config.defaultShmBytes : given.ShmSize,

@@ -6,6 +6,7 @@ import { Refusal, messageOf } from '../base/refusal.ts'
 import type { LegacyLink } from '../network/model.ts'
 import type { HostConfig } from './config.ts'
 import { isUserNetwork } from './network-mode.ts'
+import { exposedPorts } from './port-keys.ts'
 import type { ContainerRecord } from './record.ts'
 import { hasProcess } from './record.ts'
 import type { Context } from './rooms.ts'
@@ -82,7 +83,7 @@ export function legacyLinks(context: Context, record: ContainerRecord): readonly
       containerId: child.id,
       containerName: child.name,
       alias,
-      exposed: Object.keys(child.config.ExposedPorts ?? {}),
+      exposed: exposedPorts(child.config),
     }
   })
 }

@@ -7,7 +7,7 @@ import { endpointSummaries, portSummaries } from './network-settings.ts'
 import { isRunning, statuses } from './record.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
-import { parsePortKey } from './networking.ts'
+import { parsePortKey } from './port-keys.ts'
 import { epochMs, humanDuration } from './time.ts'
 import { truthFilter } from './truth-filter.ts'
 

@@ -10,6 +10,7 @@ import { endpointSettingsOf } from './config.ts'
 import { legacyLinks } from './links.ts'
 import { isUserNetwork, kindOf, modeKind, modeName, type ModeKind } from './network-mode.ts'
 import { containerPaths } from './paths.ts'
+import { exposedPorts, parsePortKey } from './port-keys.ts'
 import { hasProcess } from './record.ts'
 import type { ContainerRecord } from './record.ts'
 import type { Container } from './registry.ts'
@@ -119,7 +120,7 @@ export function sandboxSpec(
       endpointSpec(name, settings),
     ),
     publications: kind === 'networks' ? publications(record) : [],
-    exposed: Object.keys(config.ExposedPorts ?? {}),
+    exposed: exposedPorts(config),
     publishAll: kind === 'networks' && hostConfig.PublishAllPorts,
     dns: hostConfig.Dns ?? [],
     dnsSearch: hostConfig.DnsSearch ?? [],
@@ -149,22 +150,6 @@ const protocolOf = (text: string): PublicationSpec['protocol'] | undefined => {
   return lower === 'tcp' || lower === 'udp' || lower === 'sctp' ? lower : undefined
 }
 
-export interface PortKey {
-  readonly first: number
-  readonly last: number
-  readonly protocol: string
-}
-
-/** `80/tcp`, `80`, `80-82/udp`; undefined when it is none. */
-export function parsePortKey(key: string): PortKey | undefined {
-  const parts = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(\w*))?$/.exec(key)
-  if (parts === null) return undefined
-  const first = Number(parts[1])
-  const last = parts[2] === undefined ? first : Number(parts[2])
-  if (first > 65_535 || last > 65_535 || last < first) return undefined
-  return { first, last, protocol: parts[3] === undefined || parts[3] === '' ? 'tcp' : parts[3] }
-}
-
 /** Docker's PortBindings as a flat list; an empty list of bindings is one ephemeral one. */
 export function publications(record: ContainerRecord): readonly PublicationSpec[] {
   const specs: PublicationSpec[] = []
@@ -184,15 +169,13 @@ export function publications(record: ContainerRecord): readonly PublicationSpec[
           `invalid port specification: ${JSON.stringify(binding.HostPort)}`,
         )
       }
-      for (let offset = 0; offset <= port.last - port.first; offset++) {
-        specs.push({
-          protocol,
-          containerPort: port.first + offset,
-          hostIp: binding.HostIp,
-          hostPortFirst: host.first,
-          hostPortLast: host.last,
-        })
-      }
+      specs.push({
+        protocol,
+        containerPort: port.first,
+        hostIp: binding.HostIp,
+        hostPortFirst: host.first,
+        hostPortLast: host.last,
+      })
     }
   }
   return specs

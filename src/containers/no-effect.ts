@@ -6,6 +6,7 @@ import { appArmorHere } from './apparmor.ts'
 import { createShape } from './config.ts'
 import type { Config, HostConfig } from './config.ts'
 import { modeKind } from './network-mode.ts'
+import { parsePortKey } from './port-keys.ts'
 
 /** What inspect shows of an endpoint and clients send back: answers, not wishes. */
 const answers = new Set([
@@ -39,6 +40,8 @@ export function noEffectWarnings(config: Config, hostConfig: HostConfig): readon
     ...healthWarnings(config),
     ...logWarnings(hostConfig),
     ...securityWarnings(hostConfig),
+    ...portWarnings(config),
+    ...volumeWarnings(hostConfig),
     ...(config.ArgsEscaped
       ? ['ArgsEscaped is for images of Windows. ArgsEscaped has no effect.']
       : []),
@@ -48,6 +51,21 @@ export function noEffectWarnings(config: Config, hostConfig: HostConfig): readon
     ...(hostConfig.ShmSize > 0 && /^(host|container:)/.test(hostConfig.IpcMode)
       ? [`The shared memory is that of IPC mode ${hostConfig.IpcMode}. ShmSize discarded.`]
       : []),
+  ]
+}
+
+function portWarnings({ ExposedPorts }: Config): readonly string[] {
+  return Object.keys(ExposedPorts ?? {})
+    .filter((key) => parsePortKey(key) === undefined)
+    .map((key) => `ExposedPorts ${JSON.stringify(key)} is no port. It has no effect.`)
+}
+
+function volumeWarnings({ VolumeDriver, Mounts }: HostConfig): readonly string[] {
+  const passedOver = (Mounts ?? []).some(({ Type }) => Type === 'volume')
+  if (VolumeDriver === '' || !passedOver) return []
+  return [
+    'WARNING: the container-wide volume-driver configuration is ignored for volumes specified via ' +
+      "'mount'. Use '--mount type=volume,volume-driver=...' instead",
   ]
 }
 

@@ -43,7 +43,7 @@ function mismatch(value: unknown, at: string, type: string): Refusal {
 function kindOf(value: unknown, type: string): string {
   if (Array.isArray(value)) return 'array'
   if (typeof value === 'boolean') return 'bool'
-  if (typeof value !== 'number') return typeof value
+  if (typeof value !== 'number' && typeof value !== 'bigint') return typeof value
   return /^(u?int\d*|.*Duration|.*FileMode)$/.test(type) ? `number ${value}` : 'number'
 }
 
@@ -71,18 +71,26 @@ export const string = stringOf('string')
 export const bool = scalar('bool', false, (value): value is boolean => typeof value === 'boolean')
 
 /** Integers beyond 2^53, which the JSON reader keeps exactly, lose their last digits here. */
-export function integerOf(type: string, max = Infinity, min = -max): Shape<number> {
-  const inRange = (value: unknown): value is number =>
-    isInteger(value) && value >= min && value <= max
-  const exact = scalar(type, 0, inRange)
+export function integerOf(
+  type: string,
+  bits: number,
+  isUnsigned = type.startsWith('u'),
+): Shape<number> {
+  const end = 2n ** BigInt(isUnsigned ? bits : bits - 1)
+  const begin = isUnsigned ? 0n : -end
   return {
-    decode: (value, at) => exact.decode(typeof value === 'bigint' ? Number(value) : value, at),
+    decode(value, at) {
+      if (nothing(value)) return 0
+      const isWhole = typeof value === 'bigint' || isInteger(value)
+      if (!isWhole || value < begin || value >= end) throw mismatch(value, at, type)
+      return Number(value)
+    },
     show: (value) => value,
   }
 }
-export const int64 = integerOf('int64')
-export const int = integerOf('int')
-export const uint16 = integerOf('uint16', 2 ** 16 - 1, 0)
+export const int64 = integerOf('int64', 64)
+export const int = integerOf('int', 64)
+export const uint16 = integerOf('uint16', 16)
 
 /** A pointer in Go: null stays null. */
 export function nullable<T>(shape: Shape<T>): Shape<T | null> {
@@ -94,11 +102,15 @@ export function nullable<T>(shape: Shape<T>): Shape<T | null> {
 }
 
 /** A Go slice: null stays null. */
-export function list<T>(item: Shape<T>, type: string): Shape<readonly T[] | null> {
+export function list<T>(
+  item: Shape<T>,
+  type: string,
+  whole = `[]${type}`,
+): Shape<readonly T[] | null> {
   return {
     decode(value, at) {
       if (nothing(value)) return null
-      if (!Array.isArray(value)) throw mismatch(value, at, `[]${type}`)
+      if (!Array.isArray(value)) throw mismatch(value, at, whole)
       return value.map((entry: unknown) => item.decode(entry, at))
     },
     show: (value) => (value === null ? null : value.map((entry) => item.show(entry))),
@@ -114,8 +126,9 @@ export const stringOrStrings: Shape<readonly string[] | null> = {
   decode(value, at) {
     if (nothing(value)) return null
     if (isString(value)) return [value]
-    if (!Array.isArray(value) || !value.every(isString)) throw mismatch(value, at, 'string')
-    return value
+    const isList = Array.isArray(value) && value.every((one) => isString(one) || one === null)
+    if (!isList) throw mismatch(value, at, 'string')
+    return value.map((one: string | null) => one ?? '')
   },
   show: (value) => value,
 }

@@ -88,7 +88,7 @@ const isGiven = (value: unknown): boolean =>
   Array.isArray(value) ? value.length > 0 : value !== 0 && value !== '' && value !== null
 
 const zero = (value: unknown): unknown =>
-  typeof value === 'number' ? 0 : typeof value === 'string' ? '' : null
+  typeof value === 'number' ? 0 : typeof value === 'string' ? '' : Array.isArray(value) ? [] : null
 
 /** Refuses what cannot be done; answers the limits without what was discarded. */
 export function discardUnsupported<R extends Resources>(
@@ -118,7 +118,7 @@ function checkRealtime(given: Resources, supported: boolean): void {
   if ((period !== 0 || runtime !== 0) && !supported) {
     throw new Refusal('invalid', 'kernel does not support CPU real-time scheduler')
   }
-  if (period !== 0 && runtime > period) {
+  if (period !== 0 && runtime !== 0 && runtime > period) {
     throw new Refusal('invalid', 'cpu real-time runtime cannot be higher than cpu real-time period')
   }
 }

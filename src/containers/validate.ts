@@ -12,7 +12,8 @@ import { storedLinks } from './links.ts'
 import { checkMounts } from './mount-points.ts'
 import { modeKind } from './network-mode.ts'
 import { noEffectWarnings } from './no-effect.ts'
-import { endpointSpec, isExtraHost, parsePortKey } from './networking.ts'
+import { endpointSpec, isExtraHost } from './networking.ts'
+import { parsePortKey } from './port-keys.ts'
 import type { Context } from './rooms.ts'
 import { securityOf } from './security.ts'
 import { stopSignalOf } from './signals.ts'
@@ -66,6 +67,10 @@ export function checkContainer(
       `Invalid value ${hostConfig.OomScoreAdj}, range for oom score adj is [-1000, 1000]`,
     )
   }
+  if ('' in (hostConfig.Annotations ?? {})) {
+    const why = 'the empty string is not permitted as an annotation key'
+    throw invalid(`invalid Annotations: ${why}`)
+  }
   if (hostConfig.ShmSize < 0) throw invalid('SHM size can not be less than 0')
   checkMounts(hostConfig)
   if (!['', 'runc', 'io.containerd.runc.v2'].includes(hostConfig.Runtime)) {
@@ -112,8 +117,9 @@ function checkContainerMode(config: Config, hostConfig: HostConfig): void {
 
 function checkPorts(hostConfig: HostConfig): void {
   for (const [key, bindings] of Object.entries(hostConfig.PortBindings ?? {})) {
-    if (parsePortKey(key) === undefined) {
-      const [port = ''] = key.split('/')
+    const [port = ''] = key.split('/')
+    // The command line has taken ranges apart.
+    if (parsePortKey(key) === undefined || port.includes('-')) {
       throw invalid(`invalid port specification: ${JSON.stringify(port)}`)
     }
     for (const { HostPort } of bindings ?? []) {

@@ -48,13 +48,20 @@ test('a port that another container has is refused, wildcard against address too
   table.reserve('a', [want(8080, 8080, { hostIp: '127.0.0.1' })], context)
   assert.throws(() => table.reserve('b', [want(8080)], context), {
     kind: 'internal',
-    message: 'Bind for 0.0.0.0:8080 failed: port is already allocated',
+    message: 'failed to bind host port for 0.0.0.0:8080:172.17.0.2:80/tcp: address already in use',
+  })
+  assert.throws(() => table.reserve('b', [want(8080, 8080, { hostIp: '127.0.0.1' })], context), {
+    message: 'Bind for 127.0.0.1:8080 failed: port is already allocated',
   })
   table.reserve('b', [want(8080, 8080, { hostIp: '127.0.0.2' })], context)
   assert.throws(() => table.reserve('c', [want(9000), want(9000)], context), {
     message: 'failed to listen on TCP socket: address already in use',
   })
   table.reserve('c', [want(9000)], context)
+  const other = { ...want(9001), containerPort: 81 }
+  assert.throws(() => table.reserve('d', [want(9001), other], context), {
+    message: 'Bind for 0.0.0.0:9001 failed: port is already allocated',
+  })
 })
 
 test('a host range for one container port takes the first free one', () => {

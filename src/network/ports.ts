@@ -80,7 +80,7 @@ export class PortTable {
     if (addresses.every(isRouted)) return make(0)
     if (spec.hostPortFirst !== 0 && spec.hostPortFirst === spec.hostPortLast) {
       const publications = make(spec.hostPortFirst)
-      this.#refuseHeld(owner, publications)
+      this.#refuseHeld(owner, publications, context)
       return publications
     }
     for (const port of this.#candidates(spec, addresses[0] ?? '', context)) {
@@ -109,40 +109,56 @@ export class PortTable {
     }
   }
 
-  #refuseHeld(owner: string, publications: readonly Publication[]): void {
+  /** As Docker says it: who has just this address and port is known, the rest is the kernel's word. */
+  #refuseHeld(owner: string, publications: readonly Publication[], context: PortContext): void {
     for (const one of publications) {
       const holder = one.hostPort === 0 ? undefined : this.#holder(one)
       if (holder === undefined) continue
-      if (holder === owner) {
-        const kind = one.protocol.toUpperCase()
-        const sentence = `failed to listen on ${kind} socket: address already in use`
-        throw new Refusal('internal', sentence)
-      }
+      const same = this.#held.get(keyOf(one))?.get(one.hostIp)
       const where = `${bracketed(one.hostIp)}:${one.hostPort}`
-      throw new Refusal('internal', `Bind for ${where} failed: port is already allocated`)
+      if (same !== undefined && same !== holderOf(owner, one)) {
+        throw new Refusal('internal', `Bind for ${where} failed: port is already allocated`)
+      }
+      const inUse = 'address already in use'
+      if (holder.startsWith(`${owner}/`)) {
+        const kind = one.protocol.toUpperCase()
+        throw new Refusal('internal', `failed to listen on ${kind} socket: ${inUse}`)
+      }
+      const target = `${targetOf(one, context)}:${one.containerPort}/${one.protocol}`
+      throw new Refusal('internal', `failed to bind host port for ${where}:${target}: ${inUse}`)
     }
   }
 
   #holder(one: Publication): string | undefined {
     const held = this.#held.get(keyOf(one))
     if (held === undefined) return undefined
-    if (isWildcard(one.hostIp)) return held.values().next().value
+    if (isWildcard(one.hostIp)) return held.get(one.hostIp) ?? held.values().next().value
     return held.get(one.hostIp) ?? held.get('0.0.0.0') ?? held.get('::')
   }
 
   #hold(owner: string, one: Publication): void {
     if (one.hostPort === 0) return
     const held = this.#held.get(keyOf(one)) ?? new Map<string, string>()
-    held.set(one.hostIp, owner)
+    held.set(one.hostIp, holderOf(owner, one))
     this.#held.set(keyOf(one), held)
   }
 
   #drop(owner: string, one: Publication): void {
     const held = this.#held.get(keyOf(one))
-    if (held?.get(one.hostIp) !== owner) return
+    if (held?.get(one.hostIp) !== holderOf(owner, one)) return
     held.delete(one.hostIp)
     if (held.size === 0) this.#held.delete(keyOf(one))
   }
+}
+
+/** Who holds a host port: one port of one container. */
+const holderOf = (owner: string, { containerPort }: Publication): string =>
+  `${owner}/${containerPort}`
+
+/** Where a port leads: the relay serves IPv6 for a container that has none. */
+function targetOf({ hostIp }: Publication, { containerIpv4, containerIpv6 }: PortContext): string {
+  const address = isIpv4(hostIp) || containerIpv6 === '' ? containerIpv4 : containerIpv6
+  return bracketed(address.split('/')[0] ?? '')
 }
 
 /** Fixed ports, then ranges, then whatever is free. */
