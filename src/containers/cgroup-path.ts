@@ -2,8 +2,13 @@
  * Where a container's cgroup is. By the cgroupfs driver `/<parent>/<id>`; by the systemd driver a
  * scope below a slice, made by systemd for the runtime: `/a.slice/a-b.slice/docker-<id>.scope`.
  */
-import type { ContainerRecord } from './record.ts'
 import { Refusal } from '../base/refusal.ts'
+
+/** What of a container's record counts here. */
+export interface Placed {
+  readonly id: string
+  readonly hostConfig: { readonly CgroupParent: string }
+}
 
 export interface CgroupChoice {
   /** Below each cgroup controller; a slice with the systemd driver. '' for the driver's own. */
@@ -13,19 +18,19 @@ export interface CgroupChoice {
 
 const scopePrefix = 'docker'
 
-function parentOf(record: ContainerRecord, { cgroupParent, systemdCgroup }: CgroupChoice): string {
+function parentOf(record: Placed, { cgroupParent, systemdCgroup }: CgroupChoice): string {
   return record.hostConfig.CgroupParent || cgroupParent || (systemdCgroup ? 'system.slice' : 'docker')
 }
 
 /** Below the mount point of each tree. */
-export function cgroupsPathOf(record: ContainerRecord, choice: CgroupChoice): string {
+export function cgroupsPathOf(record: Placed, choice: CgroupChoice): string {
   const parent = parentOf(record, choice)
   if (!choice.systemdCgroup) return `/${parent}/${record.id}`.replace(/\/+/g, '/')
   return `${sliceFolder(parent)}/${scopePrefix}-${record.id}.scope`
 }
 
 /** What the runtime is told. */
-export function runtimeCgroupsPath(record: ContainerRecord, choice: CgroupChoice): string {
+export function runtimeCgroupsPath(record: Placed, choice: CgroupChoice): string {
   if (!choice.systemdCgroup) return cgroupsPathOf(record, choice)
   return `${parentOf(record, choice)}:${scopePrefix}:${record.id}`
 }
