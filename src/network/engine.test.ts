@@ -260,7 +260,15 @@ test('many connects, disconnects and closes at once leave exactly what they shou
   }
   assert.deepEqual(await engine.plan(), [])
   await Promise.all(ids.map((id) => engine.close(id)))
-  await Promise.all(['a', 'b'].map((name) => engine.remove(name)))
+  const [pruned] = await Promise.all([
+    engine.prune(({ spec }) => spec.name === 'a'),
+    assert.rejects(engine.prune(() => true), {
+      kind: 'conflict',
+      message: 'a prune operation is already running',
+    }),
+  ])
+  assert.deepEqual(pruned, ['a'])
+  await engine.remove('b')
   await engine.settled()
   assert.deepEqual(linkNames().filter((name) => /^(br-|veth)/.test(name)), [])
   await lab.end()
