@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import test, { after, before } from 'node:test'
-import { Lab } from './lab/lab.ts'
+import { dockerCliMajor, Lab } from './lab/lab.ts'
 
 let lab: Lab
 
@@ -82,6 +82,34 @@ test('names and settings of interfaces, in any letter case of IFNAME', async () 
   const args = ['run', '--rm', '--network', network, 'busybox', 'sh', '-c']
   const read = 'ls /sys/class/net; cat /proc/sys/net/ipv4/conf/wan0/log_martians'
   assert.equal(await lab.ok(...args, read), 'lo\nwan0\n1')
+})
+
+const olderCli = dockerCliMajor() < 28 && 'the docker command here has no such keys of --network'
+
+test('the long form of --network says everything of an endpoint', { skip: olderCli }, async () => {
+  await lab.ok('network', 'create', '--ipv6', '--subnet', '10.91.0.0/24', '--subnet', 'fd91::/64', 'long')
+  const long = ['NAME=long', 'alias=x', 'alias=y', 'ip=10.91.0.9', 'ip6=fd91::9', 'link-local-ip=169.254.9.9',
+    'mac-address=02:00:00:00:00:91', 'driver-opt=com.docker.network.endpoint.ifname=wan9', 'gw-priority=-3']
+  await lab.ok('run', '-d', '--name', 'all', '--network', long.join(','), '--network', 'net', 'busybox', 'sleep', '60')
+  const format = '{{with .NetworkSettings.Networks.long}}{{json .IPAMConfig}} {{.MacAddress}} {{json .DriverOpts}} {{.GwPriority}} {{slice .Aliases 0 2}}{{end}}'
+  assert.equal(await lab.ok('inspect', '-f', format, 'all'),
+    '{"IPv4Address":"10.91.0.9","IPv6Address":"fd91::9","LinkLocalIPs":["169.254.9.9"]} 02:00:00:00:00:91' +
+    ' {"com.docker.network.endpoint.ifname":"wan9"} -3 [x y]')
+  const seen = await lab.ok('exec', 'all', 'sh', '-c', 'ip -o addr show wan9; cat /sys/class/net/wan9/address; ip route')
+  for (const part of ['10.91.0.9/24', 'fd91::9/64', '169.254.9.9/16', '02:00:00:00:00:91', 'dev eth0']) {
+    assert.ok(seen.includes(part), `${part}\n${seen}`)
+  }
+  assert.match(seen, /default via \S+ dev eth0/)
+  const connect = ['network', 'connect', '--alias', 'z', '--ip', '10.91.0.10', '--link', 'all:other', '--link-local-ip',
+    '169.254.9.10', '--gw-priority', '5', '--driver-opt', 'com.docker.network.endpoint.ifname=wan5', 'long']
+  await lab.ok('run', '-d', '--name', 'second', '--network', 'net', 'busybox', 'sleep', '60')
+  await lab.ok(...connect, 'second')
+  const inside = await lab.ok('exec', 'second', 'sh', '-c', 'ip -4 -o addr show wan5; ip route; nslookup other 127.0.0.11')
+  for (const part of ['10.91.0.10/24', '169.254.9.10/16', 'default via 10.91.0.1 dev wan5', '10.91.0.9']) {
+    assert.ok(inside.includes(part), `${part}\n${inside}`)
+  }
+  await lab.ok('rm', '-f', 'all', 'second')
+  await lab.ok('network', 'rm', 'long')
 })
 
 test('sysctls of the network are refused with the host’s network', async () => {
