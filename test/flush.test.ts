@@ -164,9 +164,9 @@ for (const backend of ['iptables', 'nftables']) {
       const id = await lab.ok('run', '-d', '--stop-signal', 'KILL', ...options, 'busybox', 'sleep', '1d')
       return lab.ok('inspect', '-f', '{{.State.Pid}}', id)
     }
-    const ask = async (pid: string) => (await lab.sh(`nsenter -t ${pid} -n curl -s -m 2 ${address}`)).out
+    const ask = async (pid: string, seconds = 2) => (await lab.sh(`nsenter -t ${pid} -n curl -s -m ${seconds} ${address}`)).out
     // At the first attempt, for there is no other: the guard follows before the container starts.
-    assert.equal(await ask(await container('--link', 'web')), 'here\n')
+    assert.equal(await ask(await container('--link', 'web'), 10), 'here\n')
     const other = await container()
     assert.equal(await ask(other), '', 'without a link it is closed')
     const rule = backend === 'iptables'
