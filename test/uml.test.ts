@@ -25,3 +25,6 @@ test('ipvlan and 802.1q sub-interfaces, in a user-mode-linux guest', { skip }, (
 
 test('cgroup v2 and AppArmor, in a user-mode-linux guest', { skip }, (t) =>
   passInGuest(t, 'test/uml/limits.ts', 10))
+
+test('macvlan and ipvlan beside dockerd, in a user-mode-linux guest', { skip }, (t) =>
+  passInGuest(t, 'test/uml/parents.ts', 1))

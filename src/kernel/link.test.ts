@@ -262,7 +262,7 @@ test('a kind that this kernel lacks is known beforehand and refused by name', ()
     assert.deepEqual([link?.detail.vlanId, link?.alias], [10, 'portolan:vlan'])
   } else {
     const make = () => createVlan(home, { ...spec, parentIndex })
-    assert.throws(make, /create vlan br-t0.10: .*EOPNOTSUPP/)
+    assert.throws(make, /failed to create br-t0.10 vlan link: .*EOPNOTSUPP/)
   }
   deleteLink(home, 'br-t0')
   assert.ok(supportsLinkKind(home, 'veth'))

@@ -102,7 +102,8 @@ export function newLink(
       ...extra,
       nest(IFLA.LINKINFO, ...info),
     ],
-    attempted: `create ${kind} ${name}`,
+    // Docker's words for the kind that can fail for what the user named.
+    attempted: kind === 'vlan' ? `failed to create ${name} vlan link` : `create ${kind} ${name}`,
   }
 }
 

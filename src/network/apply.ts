@@ -253,7 +253,8 @@ function makeVlan({ name, parent, id, alias }: VlanObject): void {
   const parentIndex = findLink(homeNetns(), parent)?.index
   if (parentIndex === undefined) {
     const enodev = 19
-    throw new KernelError('RTM_GETLINK', enodev, `create vlan ${name}`, `no link ${parent}`)
+    const attempted = `failed to create ${name} vlan link`
+    throw new KernelError('RTM_GETLINK', enodev, attempted, `no link ${parent}`)
   }
   createVlan(homeNetns(), { name, parentIndex, id, alias, up: true })
 }

@@ -30,15 +30,20 @@ export class Two {
     this.engines = engines
   }
 
-  /** @param prepare a line for the shell of each host before its engine starts */
-  static async start(t: TestContext, flags: readonly string[] = [], prepare = 'true'): Promise<Two> {
+  /**
+   * @param prepare a line for the shell of each host before its engine starts
+   * @param busybox whether containers will be run
+   */
+  static async start(
+    t: TestContext, flags: readonly string[] = [], prepare = 'true', busybox = true,
+  ): Promise<Two> {
     const before = Lab.idle(t)
     const start = async (name: Engine['name']): Promise<Engine> => {
       await before.must(`ip netns add ${name} && ip -n ${name} link set lo up`)
       const enter = `nsenter --net=/run/netns/${name} sh -c`
       await before.must(`${enter} '${prepare}'`)
       const engine = name === 'docker' ? ({ engine: 'dockerd', version } as const) : {}
-      const lab = await Lab.start(t, { ...engine, netns: name, flags })
+      const lab = await Lab.start(t, { ...engine, netns: name, flags, busybox })
       return {
         lab, name,
         sh: async (line) => {
