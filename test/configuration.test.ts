@@ -210,7 +210,10 @@ test('iptables=false touches no rule, ip-forward=false no switch', async (t) => 
   await lab.startDaemon(['--iptables=false', '--ip6tables=false', '--ip-forward=false'])
   await lab.loadBusybox()
   await lab.ok('network', 'create', 'plain')
-  await lab.ok('run', '-d', '--name', 'web', '--network', 'plain', '-p', '8182:80', 'busybox', 'sleep', '60')
+  const web = ['run', '-d', '--name', 'web', '--network', 'plain', '-p', '8182:80', 'busybox', 'sleep', '60']
+  const ran = await lab.docker(...web)
+  assert.deepEqual([ran.code, ran.err], [0, 'WARNING: IPv4 forwarding is disabled. Networking will not work.\n'])
+  assert.equal((await lab.docker('run', '--rm', '--network', 'none', 'busybox', 'true')).err, '')
   assert.equal(await lab.must(`${rules}; true`), before)
   await lab.ok('rm', '-f', 'web')
   await lab.ok('network', 'rm', 'plain')

@@ -266,3 +266,35 @@ test('top, stats and ps filters answer for a running container', async () => {
   assert.equal(await lab.ok('ps', '-q', '--filter', 'label=a=c'), '')
   await lab.ok('rm', '-f', 'busy')
 })
+
+test('verbs in the wrong state: nothing to do, or a conflict that says so', async () => {
+  const id = await lab.ok('create', '--name', 'life', '-p', '8090:80', 'busybox', 'sleep', '600')
+  const verb = async (name: string) => {
+    const { status, json } = await lab.api('POST', `/containers/life/${name}`)
+    const message = typeof json === 'object' && json !== null ? Reflect.get(json, 'message') : undefined
+    return message === undefined ? String(status) : `${status} ${String(message)}`
+  }
+  const table = [
+    ['stop', '304'], ['pause', `409 container ${id} is not running`], ['start', '204'], ['start', '304'],
+    ['pause', '204'], ['pause', `409 Container ${id} is already paused`],
+    ['start', '409 cannot start a paused container, try unpause instead'],
+    ['unpause', '204'], ['unpause', `500 Container ${id} is not paused`], ['stop?t=0', '204'], ['stop', '304'],
+    ['kill', `409 cannot kill container: life: container ${id} is not running`],
+  ] as const
+  for (const [name, answer] of table) assert.equal(await verb(name), answer, name)
+  await lab.ok('rm', 'life')
+})
+
+test('names that are made up, and ports that are new with each start', async () => {
+  const id = await lab.ok('create', 'busybox')
+  assert.match(await lab.ok('inspect', '-f', '{{.Name}}', id), /^\/[a-z]+_[a-z]+$/)
+  await lab.ok('rm', id)
+  await lab.ok('run', '-d', '--name', 'ports', '-p', '80', 'busybox', 'sleep', '600')
+  const first = await lab.ok('port', 'ports')
+  await lab.ok('stop', '-t', '0', 'ports')
+  assert.equal(await lab.ok('inspect', '-f', '{{json .NetworkSettings.Ports}}', 'ports'), '{}')
+  assert.equal(await lab.ok('port', 'ports'), '')
+  await lab.ok('start', 'ports')
+  assert.notEqual(await lab.ok('port', 'ports'), first)
+  await lab.ok('rm', '-f', 'ports')
+})

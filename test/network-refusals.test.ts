@@ -179,6 +179,15 @@ const removing: readonly Case[] = [
     '400 invalid value for verbose: zz: strconv.ParseBool: parsing "zz": invalid syntax'],
 ]
 
+/** What only a manager of a swarm has, each with what is asked of it. */
+const swarm: readonly Case[] = [
+  ...['swarm', 'nodes', 'services', 'tasks', 'secrets', 'configs', 'nodes/x', 'services/x', 'swarm/unlockkey']
+    .map((path): Case => ['GET', `/${path}`, undefined, manager.replace('403', '503')]),
+  ...['services/create', 'secrets/create', 'configs/create']
+    .map((path): Case => ['POST', `/${path}`, {}, manager.replace('403', '503')]),
+  ['POST', '/swarm/leave', {}, '503 This node is not part of a swarm'],
+]
+
 const toHost = '400 cannot connect container to host network - container must be created in host network mode'
 const shared = '400 container sharing network namespace with another container or host cannot be connected' +
   ' to any other network'
@@ -247,7 +256,7 @@ const state = `ip -br link | cut -d' ' -f1; ip -br addr | awk '{print $1, $3, $4
   docker network ls --no-trunc; docker ps -a --no-trunc --format '{{.ID}} {{.Networks}} {{.State}}';
   docker exec holder sh -c 'ip -o addr; ip route; cat /etc/hosts'`
 
-for (const [what, table] of Object.entries({ creating, removing, attaching })) {
+for (const [what, table] of Object.entries({ creating, removing, attaching, swarm })) {
   test(`${what}: what cannot be is refused in Docker’s words, and changes nothing`, async (t) => {
     const before = await lab.must(state)
     for (const one of table) {

@@ -44,7 +44,7 @@ const inside: readonly (readonly [string, string, string, RegExp])[] = [
   ['--pids-limit', '--pids-limit 33', 'cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null; true', /33/],
   ['--device', '--device /dev/null:/dev/mine', 'ls -l /dev/mine', /^crw.* 1, +3 /],
   ['--sysctl', '--sysctl net.ipv4.ip_default_ttl=77', 'cat /proc/sys/net/ipv4/ip_default_ttl', /^77$/],
-  ['low ports for everyone', '-u nobody', 'cat /proc/sys/net/ipv4/ip_unprivileged_port_start', /^0$/],
+  ['low ports for everyone', '-u nobody', 'cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range', /^0\n0\t2147483647$/],
   ['--add-host', '--add-host db:10.1.2.3', 'cat /etc/hosts', /10\.1\.2\.3\tdb/],
   ['--add-host host-gateway', '--add-host host.docker.internal:host-gateway', 'cat /etc/hosts', /172\.17\.0\.1\thost\.docker\.internal/],
   ['--dns and its kin', '--dns 192.0.2.53 --dns-search corp.test --dns-option timeout:1', 'cat /etc/resolv.conf', /nameserver 192\.0\.2\.53\nsearch corp\.test\noptions timeout:1/],

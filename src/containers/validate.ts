@@ -3,6 +3,8 @@
  * nothing made, with Docker's sentences.
  */
 import { Refusal } from '../base/refusal.ts'
+import { homeNetns } from '../kernel/netns.ts'
+import { readSysctl } from '../kernel/sysctl.ts'
 import { unknownEndpointOptions } from '../network/unknown-options.ts'
 import { normalizeCapabilities } from './capabilities.ts'
 import { checkCgroupParent } from './cgroup-path.ts'
@@ -10,7 +12,7 @@ import type { Config, EndpointSettings, HostConfig, RestartPolicy } from './conf
 import { parseRule } from './devices.ts'
 import { storedLinks } from './links.ts'
 import { checkMounts } from './mount-points.ts'
-import { modeKind } from './network-mode.ts'
+import { modeKind, type ModeKind } from './network-mode.ts'
 import { noEffectWarnings } from './no-effect.ts'
 import { endpointSpec, isExtraHost } from './networking.ts'
 import { parsePortKey } from './port-keys.ts'
@@ -82,7 +84,12 @@ export function checkContainer(
   if ((hostConfig.DeviceRequests ?? []).length > 0) {
     throw invalid(noDeviceDriver(hostConfig.DeviceRequests?.[0]))
   }
-  return noEffectWarnings(config, hostConfig)
+  return [...forwardingWarnings(kind), ...noEffectWarnings(config, hostConfig)]
+}
+
+function forwardingWarnings(kind: ModeKind): readonly string[] {
+  if (kind !== 'networks' || readSysctl(homeNetns(), 'net/ipv4/ip_forward') !== '0') return []
+  return ['IPv4 forwarding is disabled. Networking will not work.']
 }
 
 /** Lists as Go prints them. */
