@@ -29,6 +29,9 @@ import { openProcesses, type Processes } from './processes.ts'
 import { diskUsage, routesOf } from './resources.ts'
 import { clearKernel } from './teardown.ts'
 
+/** `down` is to leave nothing: a slow machine gets longer than a shutdown would. */
+const teardownSecondsMin = 120
+
 export interface Engine {
   readonly store: Store
   readonly containerd: Containerd
@@ -139,7 +142,8 @@ async function buildRooms(
       store.close()
     },
     async teardown() {
-      await containers.stopAll(current['shutdown-timeout'])
+      const seconds = current['shutdown-timeout']
+      await containers.stopAll(seconds < 0 ? seconds : Math.max(seconds, teardownSecondsMin))
       containers.release()
       await networks.settled()
       await clearKernel({ firewall, forwarding, layout, appArmor })
