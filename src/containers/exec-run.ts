@@ -95,7 +95,28 @@ export interface RunningExec {
  * Starts it. `joined` runs when the streams are open and the process does not exist yet.
  * @param stdin whether to make a FIFO for input
  */
-export async function launchExec(
+export function launchExec(
+  context: Context,
+  container: Container,
+  exec: Exec,
+  joined: () => Promise<void>,
+): Promise<RunningExec> {
+  // Said at once: nobody else may start it while this waits for a freeze.
+  exec.started = true
+  exec.running = true
+  return container.live.freezer.start(async () => {
+    try {
+      checkExecutable(container)
+    } catch (error) {
+      exec.started = false
+      exec.running = false
+      throw error
+    }
+    return launch(context, container, exec, joined)
+  })
+}
+
+async function launch(
   context: Context,
   container: Container,
   exec: Exec,
@@ -108,8 +129,6 @@ export async function launchExec(
     await context.keeper.closeStdio(exec.id)
     for (const path of Object.values(fifos)) if (path !== '') rmSync(join(path), { force: true })
   }
-  exec.started = true
-  exec.running = true
   let made = false
   try {
     await context.keeper.openStdio({
@@ -144,9 +163,6 @@ export async function launchExec(
     }
     exec.exitCode = code === 128 ? 126 : code
     if (endedMeanwhile(container, error)) throw notRunning(container, error)
-    // It may be paused just now: known when what its queue does is done.
-    if (code === 128) await context.registry.queue.run(container.id, () => Promise.resolve())
-    checkExecutable(container)
     throw refusal
   }
   return { ended: follow(context, container, exec, close) }
@@ -266,8 +282,8 @@ export async function runProbe(
     const output = Buffer.concat(chunks).subarray(0, limits.outputBytesMax).toString()
     return { exitCode: exec.exitCode ?? -1, output }
   } catch (error) {
-    // That says nothing of the container.
-    if (error instanceof ContainerdAway) return undefined
+    // Away, paused or ended meanwhile: that says nothing of its health.
+    if (!exec.started) return undefined
     return { exitCode: -1, output: messageOf(error) }
   }
 }

@@ -13,6 +13,7 @@ import type { Change, Store } from '../store/store.ts'
 import { parseRecord } from './record.ts'
 import type { ContainerRecord } from './record.ts'
 import type { Exec } from './exec-record.ts'
+import { Freezer } from './freezer.ts'
 import type { Health } from './health-record.ts'
 
 /** More watchers of one container than any fleet of clients has. */
@@ -47,6 +48,7 @@ export interface Live {
   /** The end that comes is half of a restart. */
   restartAsked: boolean
   readonly execs: Map<string, Exec>
+  readonly freezer: Freezer
   health: Health | undefined
   /** How many users hold the root file system mounted. */
   rootfsHolders: number
@@ -204,6 +206,7 @@ function newContainer(record: ContainerRecord): Container {
       removing: false,
       restartAsked: false,
       execs: new Map(),
+      freezer: new Freezer(),
       health: undefined,
       rootfsHolders: 0,
       rootfsReady: Promise.resolve(),

@@ -220,8 +220,10 @@ export function pauseContainer(context: Context, container: Container): Promise<
       )
     }
     if (status !== 'running') throw notRunning(container)
-    await setFrozen(context, container, true)
-    await context.registry.save(container, { state: pausedState(container.record.state) })
+    await container.live.freezer.freeze(async () => {
+      await setFrozen(context, container, true)
+      await context.registry.save(container, { state: pausedState(container.record.state) })
+    })
     context.registry.tell(container, 'pause')
   })
 }
