@@ -14,7 +14,7 @@ import { busyboxImageTar } from './demo/busybox-image.ts'
 import { demoSteps, type Step } from './demo/steps.ts'
 import { paths, requireRoot, run, unmountBelow, waitUntil } from './machine.ts'
 
-const startTimeoutMs = 60_000
+const startTimeoutMs = 180_000
 const exitTimeoutMs = 30_000
 const stepTimeoutMs = 60_000
 
