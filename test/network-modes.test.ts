@@ -151,7 +151,7 @@ const cases: readonly Case[] = [
   { body: mode('main', { Dns: ['zz'] }), created: '201',
     started: '500 bad nameserver address zz: ParseAddr("zz"): unable to parse IP' },
   { body: { ...mode('main', { PortBindings: { '80/zz': [{ HostIp: 'q' }] } }), ExposedPorts: { y: {} } },
-    created: '201' },
+    created: '201', warnings: ['ExposedPorts "y" is no port. It has no effect.'] },
 ]
 
 test('network modes, and what each refuses when', async (t) => {

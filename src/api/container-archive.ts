@@ -1,9 +1,9 @@
-/** /containers/{id}/archive: what `docker cp` asks for. */
+/** /containers/{id…}/archive: what `docker cp` asks for. */
 import { checkPath } from '../containers/archive.ts'
 import type { Containers, PathStat } from '../containers/containers.ts'
 import type { ApiRequest, Reply, Route } from './route.ts'
 
-const pattern = '/containers/{id}/archive'
+const pattern = '/containers/{id…}/archive'
 
 export function containerArchiveRoutes(containers: Containers): readonly Route[] {
   return [

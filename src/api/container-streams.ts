@@ -2,8 +2,9 @@
 import { Refusal } from '../base/refusal.ts'
 import type { Containers } from '../containers/containers.ts'
 import { parseMoment } from '../containers/time.ts'
+import { PlainRefusal } from './errors.ts'
 import type { ApiRequest, Route } from './route.ts'
-import { openJsonStream, streamType } from './stream.ts'
+import { openJsonStream, rawStream, streamType } from './stream.ts'
 
 export function containerStreamRoutes(containers: Containers): readonly Route[] {
   const route = (
@@ -12,7 +13,7 @@ export function containerStreamRoutes(containers: Containers): readonly Route[] 
     handle: (containers: Containers, request: ApiRequest) => Promise<undefined>,
   ): Route => ({
     method,
-    pattern: `/containers/{id}/${name}`,
+    pattern: `/containers/{id…}/${name}`,
     handle: (request) => handle(containers, request),
   })
   return [
@@ -39,10 +40,21 @@ async function attach(containers: Containers, request: ApiRequest): Promise<unde
   const { params, version } = request
   const id = params['id'] ?? ''
   const options = attachOptions(request)
-  const { tty } = containers.checkAttach(id, options)
+  const { tty } = attachable(() => containers.checkAttach(id, options))
   const client = request.hijack(streamType(tty, version))
   await containers.attach(id, options, client)
   return undefined
+}
+
+/** Who attaches reads text: why not is a line of it, as with dockerd. */
+function attachable<T>(check: () => T): T {
+  try {
+    return check()
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    const { kind, message } = error
+    throw new PlainRefusal(`${message}\r\n`, { kind, contentType: rawStream, cause: error })
+  }
 }
 
 /** Before this version the streams were not chosen, before that other one messages were text. */

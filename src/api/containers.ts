@@ -13,7 +13,7 @@ export function containerRoutes(containers: Containers): readonly Route[] {
   const done: Reply = { status: 204 }
   const verb = (name: string, act: (request: ApiRequest) => Promise<unknown>): Route => ({
     method: 'POST',
-    pattern: `/containers/{id}/${name}`,
+    pattern: `/containers/{id…}/${name}`,
     handle: async (request) => {
       await act(request)
       return done
@@ -33,22 +33,22 @@ export function containerRoutes(containers: Containers): readonly Route[] {
     },
     {
       method: 'GET',
-      pattern: '/containers/{id}/json',
+      pattern: '/containers/{id…}/json',
       handle: (request) => inspect(containers, request),
     },
     {
       method: 'GET',
-      pattern: '/containers/{id}/top',
+      pattern: '/containers/{id…}/top',
       handle: (request) => top(containers, request),
     },
     {
       method: 'GET',
-      pattern: '/containers/{id}/changes',
+      pattern: '/containers/{id…}/changes',
       handle: (request) => changes(containers, request),
     },
     {
       method: 'POST',
-      pattern: '/containers/{id}/update',
+      pattern: '/containers/{id…}/update',
       handle: (request) => update(containers, request),
     },
     {
@@ -66,7 +66,7 @@ export function containerRoutes(containers: Containers): readonly Route[] {
     verb('rename', (request) => containers.rename(id(request), request.query.get('name') ?? '')),
     {
       method: 'POST',
-      pattern: '/containers/{id}/resize',
+      pattern: '/containers/{id…}/resize',
       handle: async (request) => {
         const { height, width } = terminalSize(request)
         await containers.resize(id(request), height, width)

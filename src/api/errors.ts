@@ -20,10 +20,19 @@ export class BodyTooLarge extends Refusal {
   }
 }
 
-/** What is answered as text, because the client cannot be one of this API. */
+export interface PlainOptions {
+  readonly kind?: RefusalKind
+  readonly contentType?: string
+  readonly cause?: unknown
+}
+
+/** What is answered as text: to clients that cannot be of this API, or that expect a stream. */
 export class PlainRefusal extends Refusal {
-  constructor(text: string, options: { readonly cause?: unknown } = {}) {
-    super('invalid', text, options)
+  readonly contentType: string
+
+  constructor(text: string, options: PlainOptions = {}) {
+    super(options.kind ?? 'invalid', text, options)
+    this.contentType = options.contentType ?? 'text/plain; charset=utf-8'
   }
 }
 

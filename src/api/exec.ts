@@ -1,4 +1,4 @@
-/** /containers/{id}/exec and /exec/{id}: create, start, resize, inspect. */
+/** /containers/{id…}/exec and /exec/{id}: create, start, resize, inspect. */
 import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import type { Containers } from '../containers/containers.ts'
@@ -12,7 +12,7 @@ export function execRoutes(containers: Containers): readonly Route[] {
   return [
     {
       method: 'POST',
-      pattern: '/containers/{id}/exec',
+      pattern: '/containers/{id…}/exec',
       handle: (request) => create(containers, request),
     },
     {

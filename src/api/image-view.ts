@@ -3,6 +3,7 @@ import { configShape } from '../containers/config.ts'
 import type { HistoryEntry, ImageConfig } from '../containers/images/documents.ts'
 import type { Image, ImageUsage } from '../containers/images/images.ts'
 import { storageDriver } from '../containers/inspect.ts'
+import { isObject } from '../containers/shape.ts'
 import { epochMs, zeroTime } from '../containers/time.ts'
 import type { ApiVersion } from './route.ts'
 
@@ -12,6 +13,7 @@ const since = {
   noVirtualSize: 144,
   noContainer: 145,
   descriptor: 148,
+  ociConfig: 150,
 } as const
 
 const unixSeconds = (time: string): number =>
@@ -59,7 +61,7 @@ const configOf = ({ config }: Image) => configShape.decode(config, 'Image.Config
 
 export function imageInspect(image: Image, version: ApiVersion): object {
   const { document } = image
-  const config = configShape.show(configOf(image))
+  const config = shownConfig(configShape.show(configOf(image)), version)
   const old = version < since.noContainer
   return {
     Id: image.id,
@@ -85,6 +87,22 @@ export function imageInspect(image: Image, version: ApiVersion): object {
     Metadata: { LastTagTime: goTime(image.taggedAt) },
     ...(version < since.descriptor ? {} : { Descriptor: image.manifestDescriptor }),
   }
+}
+
+/** Fields of OCI's image configuration and Docker's own additions, in Docker's order. */
+const imageFields = [
+  'User', 'ExposedPorts', 'Env', 'Entrypoint', 'Cmd', 'Volumes', 'WorkingDir', 'Labels',
+  'StopSignal', 'ArgsEscaped', 'Healthcheck', 'OnBuild', 'Shell',
+]
+
+/** Newer versions leave out what an image cannot have, and what is empty. */
+function shownConfig(config: unknown, version: ApiVersion): unknown {
+  if (version < since.ociConfig || !isObject(config)) return config
+  const isEmpty = (value: unknown) =>
+    value === null || value === undefined || value === '' || value === false ||
+    (typeof value === 'object' && Object.keys(value).length === 0)
+  const shown = imageFields.map((name) => [name, config[name]] as const)
+  return Object.fromEntries(shown.filter(([, value]) => !isEmpty(value)))
 }
 
 /** OCI has no comment of the image; the last step's takes its place. */

@@ -232,7 +232,7 @@ function sendError(exchange: Exchange, error: unknown): void {
   // What the client still sends of its body is not worth reading.
   if (error instanceof BodyTooLarge) response.setHeader('Connection', 'close')
   if (error instanceof PlainRefusal) {
-    response.setHeader('Content-Type', 'text/plain; charset=utf-8')
+    response.setHeader('Content-Type', error.contentType)
     response.statusCode = status
     response.end(error.message)
     return

@@ -35,6 +35,7 @@ export interface SystemFacts {
     readonly driver: string
     readonly memoryLimit: boolean
     readonly swapLimit: boolean
+    readonly kernelMemoryTcp: boolean
     readonly pidsLimit: boolean
     readonly cpuCfs: boolean
     readonly oomKillDisable: boolean
@@ -43,6 +44,7 @@ export interface SystemFacts {
   /** `reloadedAt`: when firewalld was last seen to load its rules anew, or ''. */
   readonly firewall: { readonly driver: string; readonly reloadedAt: string }
   readonly networkPlugins: readonly string[]
+  /** As they are configured; none is Docker's own. */
   readonly addressPools: readonly { readonly base: string; readonly size: number }[]
   readonly registry: { readonly insecure: readonly string[]; readonly mirrors: readonly string[] }
   readonly securityOptions: readonly string[]
@@ -74,6 +76,7 @@ export function renderInfo(facts: SystemFacts): object {
     },
     MemoryLimit: cgroup.memoryLimit,
     SwapLimit: cgroup.swapLimit,
+    ...(cgroup.kernelMemoryTcp ? { KernelMemoryTCP: true } : {}),
     CpuCfsPeriod: cgroup.cpuCfs,
     CpuCfsQuota: cgroup.cpuCfs,
     CPUShares: true,
@@ -134,7 +137,7 @@ function renderRest(facts: SystemFacts): object {
     RuncCommit: commit(facts.runc),
     InitCommit: commit(facts.init),
     SecurityOptions: facts.securityOptions,
-    DefaultAddressPools: facts.addressPools.map(({ base, size }) => ({ Base: base, Size: size })),
+    ...(facts.addressPools.length === 0 ? {} : { DefaultAddressPools: poolsView(facts) }),
     FirewallBackend: renderFirewall(facts.firewall),
     CDISpecDirs: [],
     Containerd: {
@@ -144,6 +147,9 @@ function renderRest(facts: SystemFacts): object {
     Warnings: facts.warnings.length === 0 ? null : facts.warnings,
   }
 }
+
+const poolsView = ({ addressPools }: SystemFacts) =>
+  addressPools.map(({ base, size }) => ({ Base: base, Size: size }))
 
 function renderRegistry(registry: SystemFacts['registry']): unknown {
   const isCidr = (host: string) => /\/\d+$/.test(host)

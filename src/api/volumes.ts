@@ -1,6 +1,6 @@
 /** /volumes: list, create, inspect, remove, prune. */
 import { sortedMap } from '../base/json.ts'
-import { Refusal } from '../base/refusal.ts'
+import { Refusal, wrap } from '../base/refusal.ts'
 import type { Volume } from '../containers/volumes/record.ts'
 import type { Volumes, VolumeUsage } from '../containers/volumes/volumes.ts'
 import * as d from './decode.ts'
@@ -44,8 +44,17 @@ export function volumeUsageView({ volume, bytes, users }: VolumeUsage): object {
   return { ...volumeView(volume), UsageData: { RefCount: users, Size: bytes } }
 }
 
+/** What cannot be read is said in words of its own here. */
+function filtersOf(query: ApiRequest['query']): ReadonlyMap<string, readonly string[]> {
+  try {
+    return query.filters()
+  } catch (error) {
+    throw wrap('error reading volume filters: ', error)
+  }
+}
+
 async function list(volumes: Volumes, { query }: ApiRequest): Promise<Reply> {
-  const filters = query.filters()
+  const filters = filtersOf(query)
   acceptFilters(filters, ['dangling', 'name', 'driver', 'label', 'label!'])
   return { status: 200, json: { Volumes: volumes.list(filters).map(volumeView), Warnings: null } }
 }

@@ -20,6 +20,8 @@ export interface CgroupLayout {
   readonly trees: readonly string[]
   /** Whether memory+swap can be limited. */
   readonly swapLimit: boolean
+  /** Buffers of TCP, v1 only. */
+  readonly kernelMemoryTcp: boolean
   readonly memoryLimit: boolean
   readonly pidsLimit: boolean
   readonly cpuCfs: boolean
@@ -77,6 +79,7 @@ function probe(): CgroupLayout {
       unified,
       trees,
       swapLimit: available.includes('memory'),
+      kernelMemoryTcp: false,
       memoryLimit: available.includes('memory'),
       pidsLimit: available.includes('pids'),
       cpuCfs: available.includes('cpu'),
@@ -92,6 +95,8 @@ function probe(): CgroupLayout {
     unified: '',
     trees,
     swapLimit: memory !== '' && existsSync(join(memory, 'memory.memsw.limit_in_bytes')),
+    kernelMemoryTcp:
+      memory !== '' && existsSync(join(memory, 'memory.kmem.tcp.limit_in_bytes')),
     memoryLimit: memory !== '',
     pidsLimit: pids !== '',
     cpuCfs: cpu !== '' && existsSync(join(cpu, 'cpu.cfs_quota_us')),

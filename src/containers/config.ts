@@ -295,6 +295,7 @@ const endpointFields = {
   DriverOpts: stringMap,
   GwPriority: int,
   NetworkID: string,
+  DNSNames: strings,
 }
 export const endpointSettingsShape = object(endpointFields, [], [], {
   type: 'network.EndpointSettings',

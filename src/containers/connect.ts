@@ -8,7 +8,7 @@ import { Refusal } from '../base/refusal.ts'
 import type { EndpointSpec } from '../network/model.ts'
 import type { EndpointSettings } from './config.ts'
 import { kindOf } from './network-mode.ts'
-import { networkName } from './networking.ts'
+import { keptDnsNames, networkName } from './networking.ts'
 import { hasProcess, type ContainerRecord } from './record.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
@@ -22,19 +22,24 @@ export function connectNetwork(
   settings: EndpointSettings,
 ): Promise<void> {
   return context.registry.queue.run(container.id, async () => {
+    const { networks, registry } = context
     const name = networkName(context, spec.network)
     checkAlive(container)
-    checkModes(container, name)
     const running = hasProcess(container.record.state.status)
-    const wish = { ...spec, network: name }
-    const { networks, registry } = context
-    const stored = (NetworkID: string) => ({
-      networks: { ...container.record.networks, [name]: { ...settings, NetworkID } },
-    })
-    if (!running) {
-      networks.validateEndpoint(name, wish)
-      return registry.save(container, stored(''))
+    if (running) {
+      // Of what runs, Docker names a shared namespace first, then an unknown network.
+      if (kindOf(container.record) === 'container') throw invalid(isShared)
+      networks.find(spec.network)
     }
+    const wish = { ...spec, network: name }
+    networks.validateEndpoint(name, wish)
+    checkModes(container, name)
+    const stored = (NetworkID: string) => {
+      const DNSNames = keptDnsNames(container.record, name, settings)
+      const kept = { ...settings, NetworkID, DNSNames }
+      return { networks: { ...container.record.networks, [name]: kept } }
+    }
+    if (!running) return registry.save(container, stored(''))
     if (name in container.record.networks) {
       throw new Refusal(
         'forbidden',
@@ -65,21 +70,20 @@ function checkAlive(container: Container): void {
   }
 }
 
+const isShared =
+  'container sharing network namespace with another container or host cannot be ' +
+  'connected to any other network'
+
 function checkModes({ record }: Container, network: string): void {
   const kind = kindOf(record)
   // Of these two, what follows says that it is there already, or keeps it.
   if (kind === 'host' && network === 'host') return
-  if (network === 'host' && kind !== 'container') {
+  if (network === 'host') {
     throw invalid(
       'cannot connect container to host network - container must be created in host network mode',
     )
   }
-  if (kind === 'host' || kind === 'container') {
-    throw invalid(
-      'container sharing network namespace with another container or host cannot be ' +
-        'connected to any other network',
-    )
-  }
+  if (kind === 'host' || kind === 'container') throw invalid(isShared)
   const others = Object.keys(record.networks).filter((name) => name !== network)
   if (others.includes('none') || (network === 'none' && others.length > 0)) {
     throw invalid(

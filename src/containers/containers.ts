@@ -160,7 +160,8 @@ export class Containers {
     return unpauseContainer(this.context, this.find(idOrName))
   }
 
-  rename(idOrName: string, name: string): Promise<void> {
+  async rename(idOrName: string, name: string): Promise<void> {
+    if (name === '') throw new Refusal('invalid', 'Neither old nor new names may be empty')
     return renameContainer(this.context, this.find(idOrName), name)
   }
 
@@ -289,11 +290,12 @@ export class Containers {
     return inspectExec(findExec(this.context, execId))
   }
 
-  /** For networks: an unknown network is refused before an unknown container. */
-  connectNetwork(idOrName: string, spec: EndpointSpec, settings: EndpointSettings): Promise<void> {
-    const container = this.find(idOrName)
-    if (hasProcess(container.record.state.status)) this.context.networks.find(spec.network)
-    return connectNetwork(this.context, container, spec, settings)
+  async connectNetwork(
+    idOrName: string,
+    spec: EndpointSpec,
+    settings: EndpointSettings,
+  ): Promise<void> {
+    return connectNetwork(this.context, this.find(idOrName), spec, settings)
   }
 
   async disconnectNetwork(idOrName: string, network: string, force: boolean): Promise<void> {

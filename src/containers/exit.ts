@@ -159,6 +159,8 @@ function scheduleRestart(context: Context, container: Container, ranMs: number):
 /** The container ended: so have its execs; nothing is waited for. */
 async function closeExecs(context: Context, container: Container): Promise<void> {
   for (const exec of container.live.execs.values()) {
+    // What was never started cannot be any more.
+    if (!exec.started) container.live.execs.delete(exec.id)
     if (!exec.running) continue
     exec.running = false
     exec.exitCode ??= 137

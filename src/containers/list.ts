@@ -218,7 +218,8 @@ export function hasLabel(labels: Readonly<Record<string, string>>, wanted: strin
 function statusTest(values: readonly string[]): Test {
   for (const value of values) {
     if (!statuses.some((status) => status === value)) {
-      throw new Refusal('invalid', `invalid filter 'status=${value}'`)
+      const why = `invalid value for state (${value}): must be one of ${statuses.join(', ')}`
+      throw new Refusal('invalid', `invalid filter 'status=${value}': ${why}`)
     }
   }
   return ({ record }) => values.includes(record.state.status)
@@ -226,8 +227,9 @@ function statusTest(values: readonly string[]): Test {
 
 function exitedTest(values: readonly string[]): Test {
   const codes = values.map((value) => {
-    if (!/^-?\d+$/.test(value)) throw new Refusal('invalid', `invalid filter 'exited=${value}'`)
-    return Number(value)
+    if (/^[+-]?\d+$/.test(value)) return Number(value)
+    const why = `strconv.Atoi: parsing ${JSON.stringify(value)}: invalid syntax`
+    throw new Refusal('invalid', `invalid filter 'exited=${value}': ${why}`)
   })
   return ({ record: { state, everStarted } }) =>
     everStarted && !isRunning(state.status) && codes.includes(state.exitCode)
@@ -256,8 +258,10 @@ function ancestorTest(context: Context, values: readonly string[]): Test {
 function portTest(context: Context, name: 'publish' | 'expose', values: readonly string[]): Test {
   const wanted = values.map((value) => {
     const key = parsePortKey(value)
-    if (key === undefined) throw new Refusal('invalid', `invalid filter '${name}=${value}'`)
-    return key
+    if (key !== undefined) return key
+    const [port = ''] = value.split('/')
+    const why = `strconv.ParseUint: parsing ${JSON.stringify(port)}: invalid syntax`
+    throw new Refusal('invalid', `error while looking up for ${name} ${value}: ${why}`)
   })
   return (container) =>
     wanted.some(({ first, last, protocol }) => {

@@ -1,7 +1,6 @@
 /** What inspect and ps show of a container's networks: the stored wishes and what is so now. */
 import { shortId } from '../base/id.ts'
 import type { Endpoint } from '../network/model.ts'
-import { dnsNamesOf } from '../network/zones.ts'
 import type { EndpointSettings } from './config.ts'
 import { isUserNetwork, kindOf } from './network-mode.ts'
 import { parsePortKey } from './port-keys.ts'
@@ -21,7 +20,6 @@ function split(address: string): Address {
 
 /** One entry of NetworkSettings.Networks, all keys present, in Docker's order. */
 function endpointView(
-  context: Context,
   container: Container,
   network: string,
   settings: EndpointSettings,
@@ -31,7 +29,6 @@ function endpointView(
   const v4 = split(endpoint?.ipv4 ?? '')
   const v6 = split(endpoint?.ipv6 ?? '')
   const ipam = settings.IPAMConfig
-  const dnsNames = endpoint?.dnsNames ?? formerNames(context, container, network, settings)
   return {
     IPAMConfig: ipam === null ? null : withoutEmpty(ipam),
     Links: settings.Links,
@@ -48,22 +45,8 @@ function endpointView(
     IPv6Gateway: endpoint?.gateway6 ?? '',
     GlobalIPv6Address: v6.ip,
     GlobalIPv6PrefixLen: v6.length,
-    DNSNames: dnsNames.length === 0 ? null : dnsNames,
+    DNSNames: settings.DNSNames,
   }
-}
-
-/** What has run keeps its names on show, though nobody is told them. */
-function formerNames(
-  context: Context,
-  { record }: Container,
-  name: string,
-  { Aliases, NetworkID }: EndpointSettings,
-): readonly string[] {
-  const network = context.networks.list().find(({ spec }) => spec.name === name)
-  if (network === undefined || NetworkID === '') return []
-  const { id: containerId, name: containerName, config } = record
-  const { Hostname: hostname } = config
-  return dnsNamesOf(network, { containerId, containerName, hostname }, { aliases: Aliases ?? [] })
 }
 
 export type EndpointView = ReturnType<typeof endpointView>
@@ -101,7 +84,7 @@ export function endpointViews(
       const settings = container.record.networks[name]
       if (settings === undefined) return []
       const endpoint = endpoints.find((candidate) => candidate.networkName === name)
-      return [[name, endpointView(context, container, name, settings, endpoint, apiVersion)]]
+      return [[name, endpointView(container, name, settings, endpoint, apiVersion)]]
     }),
   )
 }
@@ -173,7 +156,7 @@ export function networkSettings(
     IPAddress: bridge?.IPAddress ?? '',
     IPPrefixLen: bridge?.IPPrefixLen ?? 0,
     IPv6Gateway: bridge?.IPv6Gateway ?? '',
-    MacAddress: bridge?.EndpointID === '' || bridge === undefined ? '' : bridge.MacAddress,
+    MacAddress: bridge?.MacAddress ?? '',
     Networks: networks,
   }
 }

@@ -3,6 +3,7 @@
  * sandbox that a start asks for, and the docking of containers in another one's namespace.
  */
 import { isIP } from 'node:net'
+import { shortId } from '../base/id.ts'
 import { Refusal, wrap } from '../base/refusal.ts'
 import type { EndpointSpec, LegacyLink, PublicationSpec, SandboxSpec } from '../network/model.ts'
 import type { EndpointSettings, HostConfig } from './config.ts'
@@ -21,7 +22,10 @@ export function endpointSpec(network: string, settings: EndpointSettings): Endpo
   const ipam = settings.IPAMConfig
   return {
     network,
-    ...(ipam !== null && ipam.IPv4Address !== '' ? { ipv4Address: ipam.IPv4Address } : {}),
+    // Written as IPv6, an IPv4 address is one, too.
+    ...(ipam !== null && ipam.IPv4Address !== ''
+      ? { ipv4Address: ipam.IPv4Address.replace(/^::ffff:(?=\d+\.)/i, '') }
+      : {}),
     ...(ipam !== null && ipam.IPv6Address !== '' ? { ipv6Address: ipam.IPv6Address } : {}),
     ...(settings.MacAddress === '' ? {} : { macAddress: settings.MacAddress }),
     linkLocalIps: ipam?.LinkLocalIPs ?? [],
@@ -30,6 +34,23 @@ export function endpointSpec(network: string, settings: EndpointSettings): Endpo
     driverOpts: settings.DriverOpts ?? {},
     gwPriority: settings.GwPriority,
   }
+}
+
+/** The names under which a container is found on a network, Docker's order; the first answers PTR. */
+export function dnsNames(
+  { id, name, config }: Pick<ContainerRecord, 'id' | 'name' | 'config'>,
+  { Aliases }: EndpointSettings,
+): readonly string[] {
+  return [...new Set([name, ...(Aliases ?? []), shortId(id), config.Hostname])]
+}
+
+/** The same as they are kept and shown: null on networks that have no names. */
+export function keptDnsNames(
+  record: Pick<ContainerRecord, 'id' | 'name' | 'config'>,
+  network: string,
+  settings: EndpointSettings,
+): readonly string[] | null {
+  return isUserNetwork(network) ? dnsNames(record, settings) : null
 }
 
 /** The networks of a new container, by name: those that were named, else that of its mode. */

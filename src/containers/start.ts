@@ -18,7 +18,7 @@ import { startHealth } from './healthcheck.ts'
 import { linkEnvironment } from './links.ts'
 import { makeBindSources } from './mount-points.ts'
 import { kindOf } from './network-mode.ts'
-import { donorOf, openNetwork, settledMode } from './networking.ts'
+import { donorOf, keptDnsNames, openNetwork, settledMode } from './networking.ts'
 import type { OpenedNetwork } from './networking.ts'
 import { startFailure } from './process-error.ts'
 import { failedStartState, hasProcess, startedState } from './record.ts'
@@ -232,10 +232,9 @@ function withNetworkIds(context: Context, record: ContainerRecord): ContainerRec
   return Object.fromEntries(
     Object.entries(record.networks).map(([name, settings]) => {
       const endpoint = sandbox.endpoints.find((candidate) => candidate.networkName === name)
-      return [
-        name,
-        endpoint === undefined ? settings : { ...settings, NetworkID: endpoint.networkId },
-      ]
+      if (endpoint === undefined) return [name, settings]
+      const DNSNames = keptDnsNames(record, name, settings)
+      return [name, { ...settings, NetworkID: endpoint.networkId, DNSNames }]
     }),
   )
 }

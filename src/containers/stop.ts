@@ -152,6 +152,14 @@ async function setFrozen(context: Context, container: Container, frozen: boolean
   }
 }
 
+function signalFor(name: string, signal: string): number {
+  try {
+    return signalNumber(signal)
+  } catch (error) {
+    throw wrap(`cannot kill container: ${name}: `, error)
+  }
+}
+
 /** @param signal '' = KILL */
 export async function killContainer(
   context: Context,
@@ -159,7 +167,7 @@ export async function killContainer(
   signal: string,
   name: string,
 ): Promise<void> {
-  const number = signal === '' ? SIGKILL : signalNumber(signal)
+  const number = signal === '' ? SIGKILL : signalFor(name, signal)
   const ends = number === SIGKILL || number === stopSignalOf(container.record.config.StopSignal)
   const exited = context.registry.wait(container, 'next-exit')
   try {

@@ -217,7 +217,8 @@ export function checkEndpoints(
       warnings.push(...unknownEndpointOptions(spec, drivers.get(name) ?? ''))
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
-      throw new Refusal(error.kind, `invalid config for network ${name}: ${error.message}`, {
+      const sentence = `invalid config for network ${name}: ${error.message.trimEnd()}`
+      throw new Refusal(error.kind, sentence, {
         cause: error,
       })
     }

@@ -1,8 +1,6 @@
 /** What `docker info` and `docker version` show of this engine: gathered once, or each time. */
 import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { defaultPoolSources } from '../address/pools.ts'
-import { formatPrefix } from '../address/prefix.ts'
 import type { Component, SystemFacts } from '../api/system-info.ts'
 import { oldestVersion } from '../api/version.ts'
 import { appArmorHere } from '../containers/apparmor.ts'
@@ -16,11 +14,6 @@ import type { Store } from '../store/store.ts'
 import { cgroupDriver } from './cgroup-driver.ts'
 import { withoutEffect, type Config } from './config.ts'
 import { isRecord } from './option.ts'
-
-const defaultPools = defaultPoolSources.map(({ base, size }) => ({
-  base: formatPrefix(base),
-  size,
-}))
 
 /** What other rooms hold at the moment. */
 export interface Counts {
@@ -133,8 +126,7 @@ export function currentFacts(
     ipv4Forwarding: forwarding,
     firewall: firewallOf(config, counts.firewalld()),
     networkPlugins: counts.plugins(),
-    addressPools:
-      config['default-address-pools'].length > 0 ? config['default-address-pools'] : defaultPools,
+    addressPools: config['default-address-pools'],
     registry: { insecure: config['insecure-registries'], mirrors: config['registry-mirrors'] },
     securityOptions: [
       ...(appArmorHere() ? ['name=apparmor'] : []),

@@ -2,7 +2,7 @@
  * What is refused about an endpoint's settings before anything is touched, in Docker's words.
  * Pure; `network` is undefined while a network of that name does not exist (yet).
  */
-import { parseAddress } from '../address/ip.ts'
+import { parseAddress, type Address } from '../address/ip.ts'
 import { parseMac } from '../address/mac.ts'
 import { contains, parsePrefix } from '../address/prefix.ts'
 import { Refusal } from '../base/refusal.ts'
@@ -28,7 +28,7 @@ export function validateEndpointSpec(
     const text = family === 4 ? spec.ipv4Address : spec.ipv6Address
     return text === undefined ? [] : [{ family, text }]
   })
-  const isStray = (text: string) => parseAddress(text) === undefined
+  const isStray = (text: string) => !isSpecific(parseAddress(text))
   refuseProblems('invalid endpoint settings', [
     ...problemsOfPredefined(network?.spec.name ?? networkName, spec),
     ...given.flatMap(({ family, text }) => problemsOfStatic(text, family)),
@@ -50,8 +50,12 @@ function problemsOfPredefined(name: string, spec: EndpointSpec): string[] {
   return [...(hasStatic ? [ofAddress] : []), ...(spec.aliases.length > 0 ? [ofAlias] : [])]
 }
 
+const isSpecific = (address: Address | undefined): boolean =>
+  address !== undefined && address.value !== 0n
+
 function problemsOfStatic(text: string, family: 4 | 6): string[] {
-  const right = parseAddress(text)?.family === family
+  const address = parseAddress(text)
+  const right = address?.family === family && isSpecific(address)
   return right ? [] : [`invalid IPv${family} address: ${text}`]
 }
 

@@ -104,12 +104,22 @@ export class Images {
 
   /** A tar of these images, in both formats; refuses before the first byte when one is missing. */
   async save(references: readonly string[]): Promise<Readable> {
-    const images = references.map((reference) => ({ reference, image: this.find(reference) }))
+    const images = references.map((reference) => ({ reference, image: this.#named(reference) }))
     const content = new ContentStore(this.#options.containerd, '')
     // Whether containerd is there is known before the first byte is sent.
     for (const { image } of images) await content.has(image.id)
     for (const { image } of images) this.tell('save', image, image.id)
     return saveImages(content, this.catalogue, images)
+  }
+
+  /** Refused under the name as it was given. */
+  #named(reference: string): Image {
+    try {
+      return this.find(reference)
+    } catch (error) {
+      if (!(error instanceof Refusal) || error.kind !== 'notFound') throw error
+      throw new Refusal('notFound', `No such image: ${reference}`, { cause: error })
+    }
   }
 
   /** An image of one layer from a tar of a root file system. */

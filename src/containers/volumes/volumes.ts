@@ -145,7 +145,7 @@ class LocalVolumes implements Volumes {
 
   find(name: string): Volume {
     const record = this.#records.get(name)
-    if (record === undefined) throw new Refusal('notFound', `get ${name}: no such volume`)
+    if (record === undefined) throw noSuchVolume(name)
     return this.#volume(record)
   }
 
@@ -168,7 +168,7 @@ class LocalVolumes implements Volumes {
     return this.#queue.run(name, async () => {
       if (this.#records.get(name) === undefined) {
         if (force) return
-        throw new Refusal('notFound', `get ${name}: no such volume`)
+        throw noSuchVolume(name)
       }
       const users = this.usedBy(name)
       if (users.length > 0) {
@@ -261,3 +261,6 @@ class LocalVolumes implements Volumes {
     this.#emit({ type: 'volume', action, id, attributes })
   }
 }
+
+const noSuchVolume = (name: string): Refusal =>
+  new Refusal('notFound', `get${name === '' ? '' : ` ${name}`}: no such volume`)
