@@ -40,8 +40,8 @@ export interface Engine {
   readonly routes: readonly Route[]
   diskUsage(parts: ReadonlySet<string>): Promise<DiskUsage>
   login(credentials: Credentials, signal: AbortSignal): Promise<void>
-  /** Compares everything with the kernel and patches it. */
-  reconcile(): Promise<void>
+  /** Compares what has its turn with the kernel and patches it; answers which share that was. */
+  reconcile(): Promise<number>
   /** What a reload may change is so from now on. */
   reload(config: Config): void
   /** All at once, each with its own grace period. */
@@ -130,7 +130,7 @@ async function buildRooms(
     diskUsage: (parts) => diskUsage(rooms, parts),
     login: ({ serveraddress, ...credentials }, signal) =>
       images.login(serveraddress, credentials, signal),
-    reconcile: () => networks.reconcile(),
+    reconcile: () => networks.reconcileTurn(),
     reload(changed) {
       current = changed
     },

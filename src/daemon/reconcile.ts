@@ -1,6 +1,7 @@
 /**
  * Keeps the kernel as it should be: compares when the kernel says that links, addresses or routes
- * changed and it was not us, and every 30 seconds in any case. One comparison at a time.
+ * changed and it was not us, and every 30 seconds in any case; more often where one comparison does
+ * not look at everything, so that everything has its turn in two minutes. One at a time.
  *
  * Our own changes come back as events too. What arrives while we work is looked at later, and so
  * seldom that comparing never costs more than a small share of the time.
@@ -11,6 +12,8 @@ import type { Monitor } from '../kernel/monitor.ts'
 
 /** What nobody tells of (a sysctl, a file) is found within this time, or the share below. */
 const intervalMs = 30_000
+/** Everything has its turn within this time, or the share below. */
+const roundMs = 120_000
 /** An event this soon after an operation of ours is taken for its echo. */
 const echoMs = 1500
 /** While operations go on, a comparison at most so often … */
@@ -27,8 +30,9 @@ export interface ReconcileLoop {
   stop(): Promise<void>
 }
 
+/** @param reconcile answers which share of everything it looked at */
 export function startReconcileLoop(
-  reconcile: () => Promise<void>,
+  reconcile: () => Promise<number>,
   watch: (changed: (overrun: boolean) => void) => Monitor,
 ): ReconcileLoop {
   let timer: NodeJS.Timeout | undefined
@@ -50,14 +54,16 @@ export function startReconcileLoop(
     const started = performance.now()
     disturbedMeanwhile = false
     running = reconcile()
-      .catch((error: unknown) =>
-        log.error('cannot compare with the kernel', { error: messageOf(error) }),
-      )
-      .finally(() => {
+      .catch((error: unknown) => {
+        log.error('cannot compare with the kernel', { error: messageOf(error) })
+        return 1
+      })
+      .then((share) => {
         running = undefined
         dueMs = Infinity
         tookMs = performance.now() - started
-        scheduleWithin(Math.max(disturbedMeanwhile ? laterMs : intervalMs, tookMs / shareMax))
+        const restMs = disturbedMeanwhile ? laterMs : Math.min(intervalMs, roundMs * share)
+        scheduleWithin(Math.max(restMs, tookMs / shareMax))
       })
   }
   const monitor = watch((overrun) => {

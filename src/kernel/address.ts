@@ -2,7 +2,7 @@
 import { attribute, nested, textOf, u32, u32Of } from './attributes.ts'
 import { isKernelError, KernelError } from './error.ts'
 import { AF_INET, AF_INET6, bytesToIp, prefixToBytes } from './ipbytes.ts'
-import { findLinkOn, listLinksOn } from './link.ts'
+import { findLinkOn, listLinksOn, type Link } from './link.ts'
 import {
   NLM_F_CREATE,
   NLM_F_EXCL,
@@ -46,8 +46,12 @@ export function listAddresses(ns: Netns, link?: string): readonly LinkAddress[] 
 }
 
 /** The same on an open socket. */
-export function listAddressesOn(socket: NetlinkSocket, link?: string): readonly LinkAddress[] {
-  const names = new Map(listLinksOn(socket).map(({ index, name }) => [index, name]))
+export function listAddressesOn(
+  socket: NetlinkSocket,
+  link?: string,
+  links: readonly Link[] = listLinksOn(socket),
+): readonly LinkAddress[] {
+  const names = new Map(links.map(({ index, name }) => [index, name]))
   const body = [addressHeader(0, 0, 0)]
   const found: LinkAddress[] = []
   for (const reply of socket.dump({ type: RTM_GETADDR, body, attempted: 'list addresses' })) {

@@ -3,6 +3,7 @@ import test from 'node:test'
 import fc from 'fast-check'
 import {
   attribute,
+  AttributeTable,
   listAttributes,
   nest,
   nested,
@@ -27,6 +28,32 @@ test('attributes come back as they were written, in order, padding or not', () =
       const bytes = Buffer.concat(wanted.map(([number, data]) => attribute(number, data)))
       assert.equal(bytes.length % 4, 0)
       assert.deepEqual(listAttributes(bytes), wanted)
+    }),
+  )
+})
+
+test('a table finds what a list has, nested or not, whatever it was used for before', () => {
+  const few = fc.integer({ min: 1, max: 60 })
+  const [table, inner] = [new AttributeTable(), new AttributeTable()]
+  const check = (of: AttributeTable, wanted: ReadonlyMap<number, Buffer>) => {
+    for (let number = 1; number <= 61; number++) {
+      const value = wanted.get(number)
+      assert.equal(of.has(number), value !== undefined)
+      assert.deepEqual(of.bytes(number), value)
+      assert.equal(of.text(number), textOf(value))
+      assert.equal(of.u32(number), u32Of(value))
+      if (value?.length !== 0) assert.equal(of.u8(number), u8Of(value))
+    }
+  }
+  fc.assert(
+    fc.property(fc.array(fc.tuple(few, payload)), fc.array(fc.tuple(few, payload)), (a, b) => {
+      const nestedOnes = nest(61, ...b.map(([number, data]) => attribute(number, data)))
+      const ones = a.map(([number, data]) => attribute(number, data))
+      const bytes = Buffer.concat([Buffer.alloc(16), ...ones, nestedOnes, Buffer.alloc(8)])
+      table.read(bytes, 16, bytes.length - 8)
+      check(table, parseAttributes(bytes.subarray(16, bytes.length - 8)))
+      check(inner.readNested(table, 61), new Map(b))
+      check(inner.readNested(table, 62), new Map())
     }),
   )
 })

@@ -83,6 +83,76 @@ export function findAttribute(bytes: Buffer | undefined, type: number): Buffer |
   return undefined
 }
 
+/** Types that `AttributeTable` tells apart; the kernel's link attributes stay below. */
+const tableTypes = 96
+
+/**
+ * Where the attributes of a message are, by type: nothing is copied and no object made for those
+ * that nobody asks for. For what comes by the thousand. `read` may be called again and again.
+ */
+export class AttributeTable {
+  /** 0: absent. */
+  readonly #offsets = new Uint32Array(tableTypes)
+  readonly #lengths = new Uint32Array(tableTypes)
+  #bytes: Buffer = Buffer.alloc(0)
+
+  /** Takes the attributes between two offsets of `bytes`, both beyond 0. */
+  read(bytes: Buffer, start: number, end: number): this {
+    this.#offsets.fill(0)
+    this.#bytes = bytes
+    let offset = start
+    while (offset + headerBytes <= end) {
+      const length = bytes.readUInt16LE(offset)
+      if (length < headerBytes || offset + length > end) break
+      const type = bytes.readUInt16LE(offset + 2) & typeMask
+      if (type < tableTypes) {
+        this.#offsets[type] = offset + headerBytes
+        this.#lengths[type] = length - headerBytes
+      }
+      offset += align(length)
+    }
+    return this
+  }
+
+  /** The attributes inside an attribute; none when that is absent. */
+  readNested(outer: AttributeTable, type: number): this {
+    const start = outer.#offsets[type] ?? 0
+    return this.read(outer.#bytes, start, start + (start === 0 ? 0 : (outer.#lengths[type] ?? 0)))
+  }
+
+  has(type: number): boolean {
+    return (this.#offsets[type] ?? 0) !== 0
+  }
+
+  bytes(type: number): Buffer | undefined {
+    const start = this.#offsets[type] ?? 0
+    return start === 0
+      ? undefined
+      : this.#bytes.subarray(start, start + (this.#lengths[type] ?? 0))
+  }
+
+  /** Without its terminating zero; '' when absent. */
+  text(type: number): string {
+    const start = this.#offsets[type] ?? 0
+    if (start === 0) return ''
+    const end = start + (this.#lengths[type] ?? 0)
+    let last = start
+    while (last < end && this.#bytes[last] !== 0) last++
+    return this.#bytes.toString('utf8', start, last)
+  }
+
+  u8(type: number): number | undefined {
+    const start = this.#offsets[type] ?? 0
+    return start === 0 ? undefined : this.#bytes[start]
+  }
+
+  u32(type: number): number | undefined {
+    const start = this.#offsets[type] ?? 0
+    const isWhole = start !== 0 && (this.#lengths[type] ?? 0) >= 4
+    return isWhole ? this.#bytes.readUInt32LE(start) : undefined
+  }
+}
+
 /** A text payload without its terminating zero; '' for an absent one. */
 export function textOf(payload: Buffer | undefined): string {
   if (payload === undefined) return ''

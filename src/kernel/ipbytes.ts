@@ -44,5 +44,8 @@ export function macToBytes(mac: string): Buffer {
 
 /** Six bytes as `02:42:ac:11:00:02`. */
 export function bytesToMac(bytes: Buffer): string {
-  return bytes.toString('hex').replace(/(..)(?=.)/g, '$1:')
+  const hex = bytes.toString('hex')
+  let text = hex.slice(0, 2)
+  for (let at = 2; at < hex.length; at += 2) text += `:${hex.slice(at, at + 2)}`
+  return text
 }

@@ -4,7 +4,7 @@
  * `listLinks` reads everything that desired objects are compared with in one dump. Deleting links
  * makes the kernel wait for grace periods: `linkremover.ts` does it in bursts, off the event loop.
  */
-import { nest, nested, textOf, u32, u32Of, u8, u8Of, attribute, text } from './attributes.ts'
+import { attribute, AttributeTable, nest, nested, text, u32, u32Of, u8 } from './attributes.ts'
 import { isKernelError } from './error.ts'
 import { bytesToIp, bytesToMac, ipToBytes } from './ipbytes.ts'
 import {
@@ -126,17 +126,15 @@ export function findLinkOn(socket: NetlinkSocket, name: string): Link | undefine
 }
 
 /** The name of the link with this index; '' when there is none. */
-export function linkNameOf(ns: Netns, index: number): string {
-  return withRoute(ns, (socket) => {
-    try {
-      const body = [linkHeader({ index }), u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)]
-      const found = socket.get({ type: RTM_GETLINK, body, attempted: `find link ${index}` })
-      return parseLink(found).name
-    } catch (error) {
-      if (isKernelError(error, 'ENODEV')) return ''
-      throw error
-    }
-  })
+export function linkNameOn(socket: NetlinkSocket, index: number): string {
+  try {
+    const body = [linkHeader({ index }), u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS)]
+    const found = socket.get({ type: RTM_GETLINK, body, attempted: `find link ${index}` })
+    return parseLink(found).name
+  } catch (error) {
+    if (isKernelError(error, 'ENODEV')) return ''
+    throw error
+  }
 }
 
 export interface BridgeSpec {
@@ -314,40 +312,39 @@ export function supportsLinkKind(ns: Netns, kind: string): boolean {
   return outcome?.code !== 'EOPNOTSUPP'
 }
 
-function parseLink(reply: NetlinkReply): Link {
-  const attributes = nestedAfter(reply.body)
-  const info = nested(attributes.get(IFLA.LINKINFO))
-  const kind = textOf(info.get(INFO.KIND))
-  const flags = reply.body.readUInt32LE(8)
-  const mac = attributes.get(IFLA.ADDRESS)
-  const isBridgePort = textOf(info.get(INFO.SLAVE_KIND)) === 'bridge'
+const [links, infos, slaves] = [new AttributeTable(), new AttributeTable(), new AttributeTable()]
+
+function parseLink({ body }: NetlinkReply): Link {
+  const attributes = links.read(body, 16, body.length)
+  const info = infos.readNested(attributes, IFLA.LINKINFO)
+  const kind = info.text(INFO.KIND)
+  const flags = body.readUInt32LE(8)
+  const mac = attributes.bytes(IFLA.ADDRESS)
+  const isBridgePort = info.text(INFO.SLAVE_KIND) === 'bridge'
+  const plain = kind === 'veth' || kind === 'bridge' || kind === ''
   return {
-    index: reply.body.readInt32LE(4),
-    name: textOf(attributes.get(IFLA.IFNAME)),
+    index: body.readInt32LE(4),
+    name: attributes.text(IFLA.IFNAME),
     kind,
     mac: mac === undefined ? '' : bytesToMac(mac),
-    mtu: u32Of(attributes.get(IFLA.MTU)) ?? 0,
+    mtu: attributes.u32(IFLA.MTU) ?? 0,
     flags,
     up: (flags & IFF_UP) !== 0,
     promiscuous: (flags & IFF_PROMISC) !== 0,
-    masterIndex: u32Of(attributes.get(IFLA.MASTER)) ?? 0,
+    masterIndex: attributes.u32(IFLA.MASTER) ?? 0,
     master: '',
-    alias: textOf(attributes.get(IFLA.IFALIAS)),
-    group: u32Of(attributes.get(IFLA.GROUP)) ?? 0,
-    linkIndex: u32Of(attributes.get(IFLA.LINK)) ?? 0,
+    alias: attributes.text(IFLA.IFALIAS),
+    group: attributes.u32(IFLA.GROUP) ?? 0,
+    linkIndex: attributes.u32(IFLA.LINK) ?? 0,
     linkIsElsewhere: attributes.has(IFLA.LINK_NETNSID),
-    operState: u8Of(attributes.get(IFLA.OPERSTATE)) ?? 0,
-    detail: parseDetail(kind, nested(info.get(INFO.DATA))),
-    ...(isBridgePort ? { port: parsePort(nested(info.get(INFO.SLAVE_DATA))) } : {}),
+    operState: attributes.u8(IFLA.OPERSTATE) ?? 0,
+    detail: plain ? {} : parseDetail(kind, nested(info.bytes(INFO.DATA))),
+    ...(isBridgePort ? { port: parsePort(slaves.readNested(info, INFO.SLAVE_DATA)) } : {}),
   }
 }
 
-function nestedAfter(body: Buffer): ReadonlyMap<number, Buffer> {
-  return nested(body.subarray(16))
-}
-
-function parsePort(data: ReadonlyMap<number, Buffer>): Required<PortChange> {
-  const flag = (type: number) => u8Of(data.get(type)) === 1
+function parsePort(data: AttributeTable): Required<PortChange> {
+  const flag = (type: number) => data.u8(type) === 1
   return {
     hairpin: flag(PORT.HAIRPIN),
     isolated: flag(PORT.ISOLATED),

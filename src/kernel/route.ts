@@ -2,7 +2,7 @@
 import { attribute, nested, u32, u32Of } from './attributes.ts'
 import { AF_INET, AF_INET6, bytesToIp, ipToBytes, prefixToBytes } from './ipbytes.ts'
 import { indexOf } from './address.ts'
-import { listLinksOn } from './link.ts'
+import { listLinksOn, type Link } from './link.ts'
 import {
   NLM_F_CREATE,
   NLM_F_EXCL,
@@ -57,8 +57,11 @@ export function listRoutes(ns: Netns): readonly Route[] {
 }
 
 /** The same on an open socket. */
-export function listRoutesOn(socket: NetlinkSocket): readonly Route[] {
-  return dumpRoutes(socket, new Map(listLinksOn(socket).map(({ index, name }) => [index, name])))
+export function listRoutesOn(
+  socket: NetlinkSocket,
+  links: readonly Link[] = listLinksOn(socket),
+): readonly Route[] {
+  return dumpRoutes(socket, new Map(links.map(({ index, name }) => [index, name])))
 }
 
 /** Where routes lead, directly or by a gateway; spares the look at the links. */

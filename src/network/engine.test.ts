@@ -235,6 +235,28 @@ test('a bridge, a pair and a route that somebody deleted come back, containers g
   await lab.end()
 })
 
+test('by turns a lost link is found at once, what happens inside of a container in its turn', async () => {
+  const lab = await openLab()
+  const { engine } = lab
+  await engine.create(networkSpec({ name: 'u1' }))
+  const specs = Array.from({ length: 20 }, () => lab.spec({ endpoints: [endpointSpec('u1')] }))
+  const all = []
+  for (const spec of specs) all.push(await engine.open(spec))
+  assert.equal(await engine.reconcileTurn(), 16 / 20)
+  const [first, last] = [all[0], all.at(-1)]
+  run(`ip link del ${last?.endpoints[0]?.hostInterface}`)
+  run('ip route del default', first?.netnsPath)
+  await engine.reconcileTurn()
+  run('ping -c 2 -W 2 172.18.0.1', last?.netnsPath)
+  for (let turns = 0; turns < 2; turns++) await engine.reconcileTurn()
+  assert.match(run('ip route', first?.netnsPath), /^default via 172\.18\.0\.1 dev eth0/)
+  assert.deepEqual(await engine.plan(), [])
+  await Promise.all(specs.map(({ containerId }) => engine.close(containerId)))
+  assert.equal(await engine.reconcileTurn(), 1)
+  await engine.remove('u1')
+  await lab.end()
+})
+
 test('many connects, disconnects and closes at once leave exactly what they should', async () => {
   const lab = await openLab()
   const { engine } = lab

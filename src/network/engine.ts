@@ -22,7 +22,8 @@ import {
   parsePluginDebt,
   parseSandboxRecord,
 } from './records.ts'
-import { reconcileAll, restoreAll, type StoredState } from './restore.ts'
+import { Reconciler } from './reconcile.ts'
+import { restoreAll, type StoredState } from './restore.ts'
 import type { NetworkDependencies, Room } from './room.ts'
 import { closeSandbox, openSandbox } from './sandbox-verbs.ts'
 import { State } from './state.ts'
@@ -57,6 +58,7 @@ function poolSources({ defaultAddressPools, hostId }: NetworkConfig): readonly P
 class Engine implements NetworkEngine {
   #room: Room
   #stored: StoredState
+  #reconciler: Reconciler
   #pruning = false
 
   constructor(dependencies: NetworkDependencies) {
@@ -70,6 +72,7 @@ class Engine implements NetworkEngine {
       departures: new Departures(),
       plugins: new Plugins(config.plugins),
     }
+    this.#reconciler = new Reconciler(this.#room)
     this.#stored = {
       networks: store.collection(collections.networks, parseNetworkRecord),
       sandboxes: store.collection(collections.sandboxes, parseSandboxRecord),
@@ -168,7 +171,11 @@ class Engine implements NetworkEngine {
   }
 
   reconcile(): Promise<void> {
-    return this.#room.queue.run('reconcile', () => reconcileAll(this.#room))
+    return this.#room.queue.run('reconcile', () => this.#reconciler.all())
+  }
+
+  reconcileTurn(): Promise<number> {
+    return this.#room.queue.run('reconcile', () => this.#reconciler.turn())
   }
 
   plan(): Promise<readonly string[]> {

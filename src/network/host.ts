@@ -3,12 +3,21 @@ import { existsSync, readFileSync } from 'node:fs'
 import { parseAddress, type Address } from '../address/ip.ts'
 import { parsePrefix, type Prefix } from '../address/prefix.ts'
 import { log } from '../base/log.ts'
-import { listAddresses } from '../kernel/address.ts'
-import { findLink, linkNameOf, listLinks, supportsLinkKind, type Link } from '../kernel/link.ts'
-import { homeNetns, openNetns, type Netns } from '../kernel/netns.ts'
+import { listAddressesOn } from '../kernel/address.ts'
+import {
+  findLink,
+  findLinkOn,
+  linkNameOn,
+  listLinks,
+  listLinksOn,
+  supportsLinkKind,
+  type Link,
+} from '../kernel/link.ts'
+import { withRoute, type NetlinkSocket } from '../kernel/netlink.ts'
+import { homeNetns, inNetns, openNetns, type Netns } from '../kernel/netns.ts'
 import type { IpvlanObject, KernelObject, MacvlanObject } from '../kernel/object.ts'
 import { listPolicyRules, supportsPolicyRules } from '../kernel/policy-rule.ts'
-import { listDestinations, listRoutes } from '../kernel/route.ts'
+import { listDestinations, listRoutesOn, type Route } from '../kernel/route.ts'
 import { readSysctl } from '../kernel/sysctl.ts'
 import { parseResolvConf } from '../names/resolvconf.ts'
 import { identityOf } from './diff.ts'
@@ -41,10 +50,9 @@ export function singleFacts(room: Room): HostFacts {
   return factsOf(room, { get: (name) => findLink(homeNetns(), name) })
 }
 
-/** Facts with all links of the daemon's namespace, from one dump: for many networks at once. */
-export function hostFacts(room: Room): HostFacts {
-  const links = new Map(listLinks(homeNetns()).map((link) => [link.name, link]))
-  return factsOf(room, links)
+/** Facts with all links of the daemon's namespace: for many networks at once. */
+export function hostFacts(room: Room, links: readonly Link[] = listLinks(homeNetns())): HostFacts {
+  return factsOf(room, new Map(links.map((link) => [link.name, link])))
 }
 
 let ipv6: boolean | undefined
@@ -95,8 +103,13 @@ export function resolversOfHost(path: string): readonly Address[] {
 /**
  * What the kernel has of `desired`, in the same form: other objects are not looked at. At most one
  * dump per kind and namespace, none of links where few are asked for.
+ *
+ * @param links those of the daemon's namespace, where they have just been listed
  */
-export function findObjects(desired: readonly KernelObject[]): readonly KernelObject[] {
+export function findObjects(
+  desired: readonly KernelObject[],
+  links?: readonly Link[],
+): readonly KernelObject[] {
   const byNetns = new Map<string, KernelObject[]>()
   for (const object of desired) {
     const path = netnsOf(object)
@@ -104,7 +117,9 @@ export function findObjects(desired: readonly KernelObject[]): readonly KernelOb
     if (list === undefined) byNetns.set(path, [object])
     else list.push(object)
   }
-  return [...byNetns].flatMap(([path, objects]) => findIn(path, objects))
+  return [...byNetns].flatMap(([path, objects]) => {
+    return findIn(path, objects, path === '' ? links : undefined)
+  })
 }
 
 /** The namespace in which an object is looked for; a veth pair at its host end. */
@@ -123,11 +138,18 @@ function netnsOf(object: KernelObject): string {
   }
 }
 
-function findIn(path: string, desired: readonly KernelObject[]): KernelObject[] {
+function findIn(
+  path: string,
+  desired: readonly KernelObject[],
+  links: readonly Link[] | undefined,
+): KernelObject[] {
   const ns = tryOpen(path)
   if (ns === undefined) return []
   try {
-    return new Finder(ns, desired.length).find(desired)
+    // Entered once, and asked by one socket.
+    return inNetns(ns, () =>
+      withRoute(ns, (socket) => new Finder(ns, socket, desired.length, links).find(desired)),
+    )
   } finally {
     ns.close()
   }
@@ -148,14 +170,24 @@ const singleLooksMax = 16
 
 class Finder {
   #ns: Netns
+  #socket: NetlinkSocket
   #single: boolean
-  #links: ReadonlyMap<string, Link> | undefined
+  #links: readonly Link[] | undefined
+  #byName: ReadonlyMap<string, Link> | undefined
+  #masters = new Map<number, string>()
   #addresses: ReadonlySet<string> | undefined
-  #routes: ReturnType<typeof listRoutes> | undefined
+  #routes: readonly Route[] | undefined
   #rules: ReadonlySet<string> | undefined
 
-  constructor(ns: Netns, objects: number) {
+  constructor(
+    ns: Netns,
+    socket: NetlinkSocket,
+    objects: number,
+    links: readonly Link[] | undefined,
+  ) {
     this.#ns = ns
+    this.#socket = socket
+    this.#links = links
     this.#single = objects <= singleLooksMax
   }
 
@@ -199,11 +231,13 @@ class Finder {
       }
       case 'address':
         this.#addresses ??= new Set(
-          listAddresses(this.#ns).map(({ link, address }) => `${link} ${address}`),
+          listAddressesOn(this.#socket, undefined, this.#allLinks()).map(
+            ({ link, address }) => `${link} ${address}`,
+          ),
         )
         return this.#addresses.has(`${object.link} ${object.address}`) ? object : undefined
       case 'route': {
-        this.#routes ??= listRoutes(this.#ns)
+        this.#routes ??= listRoutesOn(this.#socket, this.#allLinks())
         const route = this.#routes.find((one) => one.destination === object.destination)
         if (route === undefined) return undefined
         const { destination, gateway, link } = route
@@ -219,16 +253,24 @@ class Finder {
     }
   }
 
+  #allLinks(): readonly Link[] {
+    this.#links ??= listLinksOn(this.#socket)
+    return this.#links
+  }
+
   #link(name: string): Link | undefined {
-    if (this.#single) return this.#singleLink(name)
-    this.#links ??= new Map(listLinks(this.#ns).map((link) => [link.name, link]))
-    return this.#links.get(name)
+    if (this.#single && this.#links === undefined) return this.#singleLink(name)
+    this.#byName ??= new Map(this.#allLinks().map((link) => [link.name, link]))
+    return this.#byName.get(name)
   }
 
   #singleLink(name: string): Link | undefined {
-    const link = findLink(this.#ns, name)
+    const link = findLinkOn(this.#socket, name)
     if (link === undefined || link.masterIndex === 0) return link
-    return { ...link, master: linkNameOf(this.#ns, link.masterIndex) }
+    const { masterIndex } = link
+    const master = this.#masters.get(masterIndex) ?? linkNameOn(this.#socket, masterIndex)
+    this.#masters.set(masterIndex, master)
+    return { ...link, master }
   }
 }
 

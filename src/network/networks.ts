@@ -49,6 +49,8 @@ export interface Networks {
   restore(running: ReadonlySet<string>): Promise<void>
   /** Compares everything with the kernel and patches it. */
   reconcile(): Promise<void>
+  /** The same by turns; answers which share of the sandboxes had its turn. */
+  reconcileTurn(): Promise<number>
   /** What differs between desired and kernel, in the words of ip, iptables, nft. */
   plan(): Promise<readonly string[]>
 }

@@ -1,7 +1,7 @@
 /** What differs between desired and kernel, as commands that a network engineer would type. */
 import { sayChange, sayCreate, sayDelete, sayDeleteLink } from '../kernel/words.ts'
 import type { Step } from './diff.ts'
-import { missingSteps, surplus } from './restore.ts'
+import { missingSteps, surplus } from './reconcile.ts'
 import type { Room } from './room.ts'
 
 /** Kernel first, then the firewall; empty when nothing differs. */
