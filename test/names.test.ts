@@ -24,9 +24,9 @@ function startUpstream(): Promise<Socket> {
     if (id === undefined || question === undefined) return
     asked.push(`${question.type} ${question.name} from ${from.address}`)
     const known = question.type === 'A' && question.name.includes('.')
-    const answers = known
-      ? [{ type: 'A' as const, name: question.name, ttl: 1, data: '192.0.2.1' }]
-      : []
+    // One name is said to be an address of a container's.
+    const data = question.name === 'claims.one' ? '10.1.0.2' : '192.0.2.1'
+    const answers = known ? [{ type: 'A' as const, name: question.name, ttl: 1, data }] : []
     const flags = known ? 0 : 3
     const reply = encode({ type: 'response', id, flags, questions, answers })
     socket.send(reply, from.port, from.address)
@@ -100,6 +100,8 @@ const answers: readonly (readonly [what: string, question: string, answer: strin
   ['MX of a known name is empty', 'w1 MX', 'NOERROR'],
   ['an address', '-x 10.1.0.3', 'NOERROR w2.aa.'],
   ['an address of the other network', '-x 10.2.0.2', 'NOERROR w2.bb.'],
+  ['a name that somebody gives to an address of ours', 'claims.one', 'NOERROR 10.1.0.2'],
+  ['which stays ours', '-x 10.1.0.2', 'NOERROR w1.aa.'],
   ['a name of the wrong network', 'w1.bb', 'NOERROR 192.0.2.1'],
   ['an unknown name', 'example.com', 'NOERROR 192.0.2.1'],
   ['an unknown single label goes upstream', 'nobody', 'NXDOMAIN'],

@@ -64,9 +64,7 @@ export class SandboxDns {
   constructor(spec: ResolverSpec, zones: Zones, wanted: ResolverPorts) {
     this.netnsPath = spec.netnsPath
     this.#resolver = new Resolver(zones, spec)
-    this.#forwarder = new Forwarder(spec.netnsPath, spec, (ip) =>
-      this.#resolver.noteForeignAddress(ip),
-    )
+    this.#forwarder = new Forwarder(spec.netnsPath, spec)
     const ns = openNetns(spec.netnsPath)
     const opened: number[] = []
     try {

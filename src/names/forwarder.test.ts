@@ -21,7 +21,7 @@ test('a server that never answers costs bounded sockets and a bounded queue', as
   const silent = listenIn(homeNetns(), { protocol: 'udp', address: '127.0.0.6', port: 53 })
   t.after(() => closeFd(silent.fd))
   const upstreams = [{ address: '127.0.0.6', fromHost: true }]
-  const forwarder = new Forwarder('', { upstreams, hostUpstreamsAllowed: true }, () => undefined)
+  const forwarder = new Forwarder('', { upstreams, hostUpstreamsAllowed: true })
   const query = theQuery()
   const codes: number[] = []
   const all = Array.from({ length: 1024 + 4096 + 3 }, async () => {
@@ -39,7 +39,7 @@ test('a server that refuses the connection is passed over at once', async () => 
     address,
     fromHost: address !== '127.0.0.11',
   }))
-  const forwarder = new Forwarder('', { upstreams, hostUpstreamsAllowed: true }, () => undefined)
+  const forwarder = new Forwarder('', { upstreams, hostUpstreamsAllowed: true })
   for (const transport of ['udp', 'tcp'] as const) {
     const startMs = performance.now()
     const answer = await forwarder.forward(message, theQuery(), transport)

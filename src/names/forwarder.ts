@@ -6,7 +6,6 @@
  * of the host's resolv.conf are asked from the host's namespace, the user's own from the
  * container's. A bounded number of questions runs at a time, a bounded number waits.
  */
-import { decode } from 'dns-packet'
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import { homeNetns, openNetns } from '../kernel/netns.ts'
@@ -30,18 +29,15 @@ const slotTimeoutMs = 4_000
 
 export class Forwarder {
   readonly #netnsPath: string
-  readonly #noteAddress: (ip: string) => void
   readonly #running = new Set<Exchange>()
   readonly #waiting = new Set<(granted: boolean) => void>()
   #spec: UpstreamSpec
   #taken = 0
   #closed = false
 
-  /** `noteAddress` is told every address that an upstream gives for a name. */
-  constructor(netnsPath: string, spec: UpstreamSpec, noteAddress: (ip: string) => void) {
+  constructor(netnsPath: string, spec: UpstreamSpec) {
     this.#netnsPath = netnsPath
     this.#spec = spec
-    this.#noteAddress = noteAddress
   }
 
   set spec(spec: UpstreamSpec) {
@@ -76,7 +72,6 @@ export class Forwarder {
       if (answer === undefined) continue
       const code = answerCode(answer)
       if (code === rcode.serverFailure || code === rcode.refused) continue
-      if (code === rcode.noError) this.#noteAddresses(answer)
       return answer
     }
     return undefined
@@ -116,17 +111,6 @@ export class Forwarder {
       return await exchange.answer
     } finally {
       this.#running.delete(exchange)
-    }
-  }
-
-  #noteAddresses(answer: Buffer): void {
-    try {
-      for (const record of decode(answer).answers ?? []) {
-        if (record.type === 'A' || record.type === 'AAAA') this.#noteAddress(record.data)
-      }
-    } catch (error) {
-      // The client gets the bytes as they are; only the note is lost.
-      log.debug('unreadable answer of an upstream', { error: messageOf(error) })
     }
   }
 

@@ -17,7 +17,7 @@ import {
   type Allocate,
   type Query,
 } from './wire.ts'
-import { canonicalIp, shuffled, type NameView, type Zones } from './zones.ts'
+import { shuffled, type NameView, type Zones } from './zones.ts'
 
 export interface ResolverView extends NameView {
   /** An explicit ndots above 0: single labels that are not ours get an empty answer. */
@@ -32,8 +32,6 @@ export type Outcome =
 
 /** Entries, not names: letter case counts. Beyond it the table starts anew. */
 const tableEntriesMax = 4096
-/** Addresses that an upstream names; their PTR is the upstream's. */
-const foreignAddressesMax = 1024
 const tcpBytesMax = 65_535
 /** Answers up to this size fit every client, so that the table need not look for its limit. */
 const plainBytesMax = 512
@@ -42,7 +40,6 @@ const headerBytes = 12
 export class Resolver {
   readonly #zones: Zones
   readonly #table = new Map<string, readonly Buffer[]>()
-  readonly #foreign = new Set<string>()
   #view: ResolverView
   #generation = -1
 
@@ -54,7 +51,6 @@ export class Resolver {
   set view(view: ResolverView) {
     this.#view = view
     this.#table.clear()
-    this.#foreign.clear()
   }
 
   resolve(
@@ -76,12 +72,6 @@ export class Resolver {
     const order = shuffled(records)
     const answer = writeAnswer(message, query.questionEnd, order, bytesMax, allocate)
     return { kind: 'answer', message: answer }
-  }
-
-  /** An upstream maps a name to this address: if it is one of ours, its PTR is left to upstream. */
-  noteForeignAddress(ip: string): void {
-    if (this.#foreign.size >= foreignAddressesMax) return
-    if (this.#zones.reverse(this.#view, ip) !== undefined) this.#foreign.add(canonicalIp(ip))
   }
 
   /** Records of the answer, perhaps none; undefined: to be forwarded. */
@@ -106,7 +96,7 @@ export class Resolver {
 
   #pointer(name: string): readonly Buffer[] | undefined {
     const ip = reverseAddress(name)
-    if (ip === undefined || this.#foreign.has(canonicalIp(ip))) return undefined
+    if (ip === undefined) return undefined
     const owner = this.#zones.reverse(this.#view, ip)
     const record = owner === undefined ? undefined : pointerRecord(owner)
     return record === undefined ? undefined : [record]

@@ -184,7 +184,7 @@ export class Zones {
 }
 
 /** One spelling for each address; what is no address is compared as it stands. */
-export function canonicalIp(ip: string): string {
+function canonicalIp(ip: string): string {
   const address = parseAddress(ip)
   return address === undefined ? ip : formatAddress(address)
 }
