@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import test, { after, before } from 'node:test'
 import { Lab, sleep } from './lab/lab.ts'
+import { noDockerd, saying, Two, type Engine } from './lab/two.ts'
 
 let lab: Lab
 
@@ -124,3 +125,106 @@ test('IPv6 on the default bridge after a restart of the daemon', async () => {
   assert.match(await lab.must(`${inside} ip -6 route`), /default via fd00:17::1 dev eth0/)
   assert.match(await lab.ok('exec', 'onbridge', 'cat', '/etc/hosts'), /\nfd00:17::2\tonbridge$/)
 })
+
+const pools = (...subnets: readonly string[]) => ({ IPAM: { Config: subnets.map((Subnet) => ({ Subnet })) } })
+const mode6 = (mode: string) => ({ Options: { 'com.docker.network.bridge.gateway_mode_ipv6': mode } })
+const six = { EnableIPv6: true }
+const networks: Readonly<Record<string, object>> = {
+  dual: { ...six, ...pools('fd00:21::/64', '10.21.0.0/24') },
+  alone: { ...six, EnableIPv4: false, ...pools('fd00:22::/64') },
+  four: pools('10.23.0.0/24'),
+  inner: { ...six, Internal: true, ...pools('fd00:24::/64', '10.24.0.0/24') },
+  local: { ...six, ...pools('10.25.0.0/24') },
+  routed: { ...six, ...pools('fd00:26::/64', '10.26.0.0/24'), ...mode6('routed') },
+  open: { ...six, ...pools('fd00:27::/64', '10.27.0.0/24'), ...mode6('nat-unprotected') },
+  shut: { ...six, Internal: true, ...pools('fd00:28::/64', '10.28.0.0/24'), ...mode6('isolated') },
+  from: { ...six, ...pools('fd00:29::/64', '10.29.0.0/24'), Options: { 'com.docker.network.host_ipv6': '2001:db8::9' } },
+}
+
+/** A bridge's settings and addresses. Docker leaves IPv6 on where a network has none. */
+async function bridgeOf({ api, sh }: Engine, name: string): Promise<string> {
+  const bridge = `br-${String(Object((await api('GET', `/networks/${name}`)).json).Id).slice(0, 12)}`
+  const settings = await sh(`cd /proc/sys/net/ipv6/conf/${bridge}; echo $(cat forwarding accept_ra disable_ipv6 proxy_ndp)`)
+  return `${settings} ${await sh(`ip -6 -o addr show dev ${bridge} scope global | sed "s/.*inet6/inet6/;s/ scope.*//"`)}`.trim()
+}
+
+interface Wanted {
+  readonly hostIp?: string
+  readonly address?: string
+}
+
+/** What a container has of IPv6, and its ports. Docker leaves accept_ra on. */
+async function inside({ api, sh }: Engine, network: string, { hostIp, address }: Wanted = {}): Promise<unknown> {
+  const ports = hostIp === undefined ? {} : { PortBindings: { '80/tcp': [{ HostIp: hostIp, HostPort: '8081' }] } }
+  const settings = address === undefined ? {} : { IPAMConfig: { IPv6Address: address } }
+  const made = await api('POST', '/containers/create?name=cc', {
+    Image: 'busybox', Cmd: ['sleep', '600'], StopSignal: 'SIGKILL', ExposedPorts: { '80/tcp': {} },
+    HostConfig: { NetworkMode: network, ...ports }, NetworkingConfig: { EndpointsConfig: { [network]: settings } },
+  })
+  const answer = made.status === 201 ? await api('POST', '/containers/cc/start') : made
+  if (answer.status >= 300) {
+    await api('DELETE', '/containers/cc?force=1')
+    return saying(answer)
+  }
+  const { NetworkSettings: { Ports, Networks }, State: { Pid } } = Object((await api('GET', '/containers/cc/json')).json)
+  const { GlobalIPv6Address, GlobalIPv6PrefixLen, IPv6Gateway } = Networks[network]
+  const enter = `nsenter --net=/proc/${Pid}/ns/net`
+  const addresses = await sh(`${enter} ip -6 -o addr show dev eth0 scope global | sed "s/.*inet6/inet6/;s/ scope.*//"`)
+  const routes = await sh(`${enter} ip -6 route | grep -v fe80; true`)
+  const off = await sh(`${enter} cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6`)
+  await api('DELETE', '/containers/cc?force=1')
+  return { Ports, shown: [GlobalIPv6Address, GlobalIPv6PrefixLen, IPv6Gateway], addresses, routes, off }
+}
+
+/** What the whole host does with IPv6. */
+const hostOf = ({ sh }: Engine) => sh([
+  'cd /proc/sys/net/ipv6/conf', 'echo $(cat all/forwarding default/forwarding all/proxy_ndp)',
+  'cat /proc/sys/net/ipv4/ip_forward', 'iptables -S FORWARD | head -n 1', 'ip6tables -S FORWARD | head -n 1',
+  'ip6tables-save | grep -c -- "^-A" || true',
+].join('; '))
+
+test('IPv6 networks as with dockerd', { skip: noDockerd }, async (t) => {
+  const two = await Two.start(t, ['--ipv6', '--fixed-cidr-v6', 'fd00:17::/64'])
+  await two.same('docker0', async ({ api, sh }) => [
+    Object((await api('GET', '/networks/bridge')).json).IPAM,
+    await sh('ip -6 -o addr show dev docker0 scope global | sed "s/.*inet6/inet6/;s/ scope.*//"'),
+  ])
+  await two.same('on docker0', (engine) => inside(engine, 'bridge', { hostIp: '' }))
+  for (const [name, body] of Object.entries(networks)) {
+    await two.same(`create ${name}`, async ({ api }) => saying(await api('POST', '/networks/create', { Name: name, ...body })))
+    const off = name === 'four' ? (['1 0 0 0', '1 0 1 0'] as const) : undefined
+    await two.same(`bridge of ${name}`, (engine) => bridgeOf(engine, name), off)
+    await two.same(`on ${name}`, (engine) => inside(engine, name))
+    const isBasic = ['dual', 'alone', 'four', 'routed'].includes(name)
+    for (const hostIp of isBasic ? ['', '0.0.0.0', '::', '127.0.0.1', '::1'] : ['']) {
+      if (name === 'alone' && hostIp.includes('.')) continue // refused here: on the page of differences
+      const ports = async (engine: Engine) => Object(await inside(engine, name, { hostIp })).Ports
+      await two.same(`${name} published on «${hostIp}»`, ports)
+    }
+  }
+  for (const [name, address] of [['dual', 'fd00:21::9'], ['dual', 'fd00:22::9'], ['dual', 'fd00:21::1'],
+    ['dual', '10.21.0.9'], ['four', 'fd00:21::9'], ['local', 'fd00:21::9'], ['bridge', 'fd00:17::9']] as const) {
+    await two.same(`${address} on ${name}`, (engine) => inside(engine, name, { address }))
+  }
+})
+
+for (const flags of [[], ['--ip-forward=false', '--ip6tables=false'], ['--ip-forward-no-drop', '--userland-proxy=false']]) {
+  test(`the host's forwarding as with dockerd ${flags.join(' ')}`, { skip: noDockerd }, async (t) => {
+    const two = await Two.start(t, flags)
+    const isBare = flags.includes('--ip6tables=false')
+    // The rules themselves are compared elsewhere: here, whether there are any.
+    const look = (what: string) => two.same(what, async (engine) => {
+      const [switches = '', forward, four, sixth, count] = (await hostOf(engine)).split('\n')
+      return [switches, forward, four, sixth, isBare ? count : Number(count) > 0]
+    })
+    await look('at the start')
+    await two.both(({ api }) => api('POST', '/networks/create', { Name: 'four' }))
+    await look('with an IPv4 network')
+    await two.both(({ api }) => api('POST', '/networks/create', { Name: 'dual', ...networks['dual'] }))
+    await look('with an IPv6 network')
+    await two.same('on it', (engine) => inside(engine, 'dual', { hostIp: '' }))
+    await two.same('on IPv4 alone', (engine) => inside(engine, 'four', { hostIp: '' }))
+    await two.both(({ api }) => api('DELETE', '/networks/dual'))
+    await look('without it again')
+  })
+}

@@ -75,7 +75,10 @@ export class PortTable {
     if (addresses.length === 0) return []
     const make = (hostPort: number) =>
       addresses.map((hostIp): Publication => {
-        return { protocol, containerPort, hostIp, hostPort: isRouted(hostIp) ? 0 : hostPort }
+        if (!isRouted(hostIp)) return { protocol, containerPort, hostIp, hostPort }
+        // Opened for whoever routes here: no address of the host has a part in it.
+        const everywhere = isIpv4(hostIp) ? '0.0.0.0' : '::'
+        return { protocol, containerPort, hostIp: everywhere, hostPort: 0 }
       })
     if (addresses.every(isRouted)) return make(0)
     if (spec.hostPortFirst !== 0 && spec.hostPortFirst === spec.hostPortLast) {
