@@ -31,6 +31,8 @@ import { lookUpUser } from './user.ts'
 
 const drainTimeoutMs = 2_000
 const retryDelayMsMax = 1_000
+/** The exit code of an exec that the runtime would not make. */
+const notExecutable = 126
 
 /** Refuses an exec into what does not run. */
 export function checkExecutable(container: Container): void {
@@ -95,7 +97,7 @@ export interface RunningExec {
  * Starts it. `joined` runs when the streams are open and the process does not exist yet.
  * @param stdin whether to make a FIFO for input
  */
-export function launchExec(
+export async function launchExec(
   context: Context,
   container: Container,
   exec: Exec,
@@ -104,16 +106,25 @@ export function launchExec(
   // Said at once: nobody else may start it while this waits for a freeze.
   exec.started = true
   exec.running = true
-  return container.live.freezer.start(async () => {
-    try {
+  try {
+    return await container.live.freezer.start(async () => {
+      try {
+        checkExecutable(container)
+      } catch (error) {
+        exec.started = false
+        exec.running = false
+        throw error
+      }
+      return launch(context, container, exec, joined)
+    })
+  } catch (error) {
+    // It may have ended just now: known when what its queue does is done. Not while a freeze waits.
+    if (exec.exitCode === notExecutable) {
+      await context.registry.queue.run(container.id, () => Promise.resolve())
       checkExecutable(container)
-    } catch (error) {
-      exec.started = false
-      exec.running = false
-      throw error
     }
-    return launch(context, container, exec, joined)
-  })
+    throw error
+  }
 }
 
 async function launch(
@@ -161,7 +172,7 @@ async function launch(
       exec.started = false // it can be started when containerd is back
       throw refusal
     }
-    exec.exitCode = code === 128 ? 126 : code
+    exec.exitCode = code === 128 ? notExecutable : code
     if (endedMeanwhile(container, error)) throw notRunning(container, error)
     throw refusal
   }
