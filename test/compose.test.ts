@@ -1,13 +1,14 @@
 /**
- * Compose, as the machine or Debian has it: docker-compose 1.29 (Python, API 1.22 and up) and, where
- * it can be had, version 2. One file with what people write into such files about networks.
+ * Compose, as the machine has it or as it was fetched for the tests: docker-compose 1.29 (Python, API
+ * 1.22 and up) and version 2. One file with what people write into such files about networks.
+ * COMPOSE=PATH tries another one.
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
-import { Lab, root, sleep } from './lab/lab.ts'
+import { Lab, fetchedPath, root, sleep } from './lab/lab.ts'
 
 const unpacked = join(root, '.cache/debian/usr')
 const modules = join(unpacked, 'lib/python3/dist-packages')
@@ -23,10 +24,15 @@ interface Compose {
 /** The first of these commands that runs and is of this major version. */
 function composeOf(major: 1 | 2): Compose | undefined {
   process.env['PYTHONPATH'] = modules
-  const plugins = ['/usr/libexec', '/usr/lib', '/usr/local/libexec', '/usr/local/lib', join(unpacked, 'libexec')]
-    .map((folder) => join(folder, 'docker/cli-plugins/docker-compose'))
-  const programs = ['/usr/local/bin/docker-compose', '/usr/bin/docker-compose', join(unpacked, 'bin/docker-compose'), ...plugins]
-  for (const program of programs.filter((path) => existsSync(path))) {
+  const plugin = 'libexec/docker/cli-plugins/docker-compose'
+  const programs = [
+    process.env['COMPOSE'], fetchedPath('compose-2.37.1', join('usr', plugin)),
+    '/usr/local/bin/docker-compose', '/usr/bin/docker-compose', join(unpacked, 'bin/docker-compose'),
+    ...['/usr/local', '/usr'].map((folder) => join(folder, plugin)),
+    ...['/usr/local', '/usr'].map((folder) => join(folder, plugin.replace('libexec', 'lib'))),
+  ]
+  for (const program of programs) {
+    if (program === undefined || !existsSync(program)) continue
     const { stdout } = spawnSync(program, ['version', '--short'], { encoding: 'utf8' })
     if (new RegExp(`^v?${major === 1 ? '1' : '[2-9]'}\\.`).test(stdout)) {
       return { program, args: major === 1 ? [] : ['--progress', 'quiet'], joint: major === 1 ? '_' : '-' }
@@ -192,6 +198,133 @@ async function assertNetworks(
   assert.equal(await lab.ok('network', 'inspect', '-f', '{{.Internal}} {{len .Containers}}', 'proj_closed'), 'true 3')
 }
 
+/** What only Compose 2 reads: conditions, configs, secrets, attachments in detail, hooks, profiles. */
+const modern = `
+services:
+  init:
+    image: busybox
+    command: sh -c 'echo prepared >/state/done'
+    network_mode: none
+    volumes: [{type: volume, source: state, target: /state}]
+  web:
+    image: busybox
+    command: sh -c 'cat /state/done >/www/index.html; exec httpd -f -p 80 -h /www'
+    init: true
+    stop_signal: KILL
+    depends_on: {init: {condition: service_completed_successfully}}
+    volumes:
+      - {type: volume, source: state, target: /state, read_only: true}
+      - {type: tmpfs, target: /www, tmpfs: {size: 1m}}
+    networks:
+      dual:
+        ipv4_address: 10.97.0.9
+        ipv6_address: "fd97::9"
+        mac_address: "02:42:00:00:00:09"
+        gw_priority: 2
+        interface_name: first0
+        driver_opts: {com.docker.network.endpoint.sysctls: "net.ipv4.conf.IFNAME.log_martians=1"}
+      plain: {aliases: [other]}
+      six:
+      outer:
+    ports:
+      - {target: 80, published: "8088", host_ip: 127.0.0.1, name: http}
+      - "8090-8091:90-91"
+    configs: [{source: inline, target: /etc/inline, mode: 0440}]
+    secrets: [key]
+    healthcheck: {test: "wget -qO- http://127.0.0.1", interval: 200ms, start_period: 20s, start_interval: 200ms}
+    deploy: {resources: {limits: {cpus: "0.5", memory: 64M, pids: 50}}, restart_policy: {condition: on-failure}}
+    post_start: [{command: [sh, -c, "echo hooked >/tmp-hook"], user: root}]
+    ulimits: {nofile: 1000}
+    extra_hosts: {host.docker.internal: host-gateway}
+  worker:
+    image: busybox
+    command: sleep 1d
+    stop_signal: KILL
+    depends_on: {web: {condition: service_healthy, restart: true}}
+    networks: [plain]
+    scale: 2
+    environment: {SHIFT: one}
+    logging: {driver: json-file, options: {max-size: 1m, max-file: "2"}}
+  tool: {image: busybox, profiles: [tools], command: wget -qO- http://localhost, network_mode: "service:web"}
+  job: {image: busybox, profiles: [jobs], command: sh -c 'echo worked; exit 7', networks: [plain]}
+networks:
+  dual: {enable_ipv6: true, ipam: {config: [{subnet: 10.97.0.0/24}, {subnet: "fd97::/64"}]}}
+  six: {enable_ipv4: false, enable_ipv6: true}
+  plain: {}
+  outer: {external: true, name: shared}
+configs: {inline: {content: "written here\\n"}}
+secrets: {key: {file: ./key.txt}}
+volumes: {state: {}}
+`
+
+/** The other project: what Compose 2 asks of an engine that Compose 1 does not. */
+async function modernWalk(lab: Lab, compose: Compose): Promise<void> {
+  const path = join(lab.folder, 'compose.yaml')
+  writeFileSync(path, modern)
+  writeFileSync(join(lab.folder, 'key.txt'), 's3cret\n')
+  await lab.ok('network', 'create', 'shared')
+  const may = (...args: readonly string[]) =>
+    lab.run(compose.program, [...compose.args, '-p', 'proj', '-f', path, ...args])
+  const run = async (...args: readonly string[]) => {
+    const ran = await may(...args)
+    assert.equal(ran.code, 0, `compose ${args.join(' ')}: ${ran.out}${ran.err}\n${lab.log().slice(-1500)}`)
+    return ran.out
+  }
+  const web = (line: string) => lab.ok('exec', 'proj-web-1', 'sh', '-c', line)
+  const states = async () => (await run('ps', '--format', '{{.Name}} {{.State}}')).trim().split('\n').sort()
+
+  await run('up', '-d', '--wait')
+  assert.equal(await lab.must('curl -s http://127.0.0.1:8088'), 'prepared')
+  const inside = await web('cat /etc/inline /run/secrets/key /tmp-hook; ulimit -n; ip addr show first0; ip route; ip -6 route')
+  assert.match(inside, /^written here\ns3cret\nhooked\n1000\n/)
+  assert.match(inside, /02:42:00:00:00:09[^]*10\.97\.0\.9\/24[^]*fd97::9\/64[^]*default via 10\.97\.0\.1 dev first0/)
+  assert.match(inside, /default via fd97::1 dev first0/)
+  assert.equal(await web('cat /proc/sys/net/ipv4/conf/first0/log_martians'), '1')
+  assert.match(await run('exec', '-T', '--index', '2', 'worker', 'wget', '-qO-', 'http://other'), /prepared/)
+  assert.equal(await run('port', 'web', '91'), '0.0.0.0:8091\n')
+  assert.match(await run('ps', '-a', '--format', 'json'), /"Health":"healthy"/)
+  assert.match(await run('top', 'web'), /httpd -f/)
+  assert.match(await run('stats', '--no-stream', '--format', '{{.Name}} {{.MemUsage}}', 'web'), /proj-web-1 .*64MiB/)
+  await run('cp', 'web:/etc/inline', join(lab.folder, 'copied'))
+  assert.equal(await lab.must(`cat ${lab.folder}/copied`), 'written here')
+
+  // One-off work, beside what runs: in its namespace, and to an end that is told.
+  assert.match(await run('run', '--rm', '-T', 'tool'), /prepared/)
+  const job = await may('--progress', 'plain', 'up', '--no-deps', '--exit-code-from', 'job', 'job')
+  assert.equal(job.code, 7, job.out + job.err)
+  assert.match(job.out, /worked/)
+  await run('--profile', 'jobs', 'rm', '-fs', 'job')
+
+  await run('scale', 'worker=3')
+  await run('scale', 'worker=1')
+  const [, worker = ''] = await states()
+  assert.deepEqual(await states(), ['proj-web-1 running', worker])
+  await run('pause')
+  assert.deepEqual((await states()).map((line) => line.split(' ')[1]), ['paused', 'paused'])
+  await run('unpause')
+  const startedAt = () => lab.ok('inspect', '-f', '{{.State.StartedAt}}', worker.split(' ')[0] ?? '')
+  const before = await startedAt()
+  await run('restart', '-t', '0', 'web')
+  assert.notEqual(await startedAt(), before, 'what depends on web is restarted with it')
+
+  // A changed network is made again, with everything on it.
+  writeFileSync(path, modern.replaceAll('fd97::', 'fd96::').replace('SHIFT: one', 'SHIFT: two'))
+  await run('up', '-d', '-t', '0', '--wait')
+  assert.match(await web('ip -6 addr show first0'), /fd96::9\/64/)
+  assert.equal(await run('exec', '-T', 'worker', 'sh', '-c', 'echo $SHIFT'), 'two\n')
+  await run('up', '-d', '-t', '0', '--force-recreate', '--wait')
+  await run('commit', 'web', 'kept:1')
+  assert.match(await run('images', '--format', 'json'), /busybox/)
+  await run('kill', 'worker')
+  await run('rm', '-f', 'worker')
+  await run('create', 'worker')
+  await run('start', 'worker')
+  await run('down', '-v', '-t', '0', '--remove-orphans')
+  assert.equal(await lab.ok('volume', 'ls', '-q'), '')
+  await lab.ok('network', 'rm', 'shared')
+  await lab.expectNoLeaks()
+}
+
 async function healthy(lab: Lab, container: string): Promise<void> {
   const deadline = Date.now() + healthTimeoutMs
   while ((await lab.ok('inspect', '-f', '{{.State.Health.Status}}', container)) !== 'healthy') {
@@ -204,7 +337,7 @@ const first = composeOf(1)
 const second = composeOf(2)
 const noFirst = first === undefined ? 'Debian has no docker-compose 1.29 here' : false
 const noSecond = second === undefined
-  ? 'docker compose 2 is neither on this machine nor in its package lists (Debian 12 has 1.29 alone)'
+  ? 'docker compose 2 is neither on this machine nor could scripts/engines fetch it'
   : false
 
 test('docker-compose 1.29: a project of networks, from up to down', { skip: noFirst }, async (t) => {
@@ -215,4 +348,9 @@ test('docker-compose 1.29: a project of networks, from up to down', { skip: noFi
 test('docker compose 2: the same project', { skip: noSecond }, async (t) => {
   const lab = await Lab.start(t)
   if (second !== undefined) await walk(lab, second)
+})
+
+test('docker compose 2: a project with what only it knows', { skip: noSecond }, async (t) => {
+  const lab = await Lab.start(t)
+  if (second !== undefined) await modernWalk(lab, second)
 })
