@@ -5,6 +5,7 @@
  *
  * A decoder never sees the text: `json.ts` parses it (and keeps integers beyond 2^53 as bigint).
  */
+import { goKindOf } from '../base/go-json.ts'
 import { Refusal } from '../base/refusal.ts'
 
 export interface Decoder<T> {
@@ -27,14 +28,8 @@ export type Integer = number | bigint
 /** Refuses with Go's sentence for a value of the wrong type. */
 export function mismatch(value: unknown, at: string, goType: string): Refusal {
   const place = at === '' ? 'value' : `struct field ${at}`
-  const text = `json: cannot unmarshal ${kindOf(value)} into Go ${place} of type ${goType}`
+  const text = `json: cannot unmarshal ${goKindOf(value)} into Go ${place} of type ${goType}`
   return new Refusal('invalid', `invalid JSON: ${text}`)
-}
-
-function kindOf(value: unknown): string {
-  if (Array.isArray(value)) return 'array'
-  if (typeof value === 'boolean') return 'bool'
-  return typeof value === 'bigint' ? 'number' : typeof value
 }
 
 /** A decoder from two functions: the zero value, and what a present value becomes. */

@@ -42,6 +42,8 @@ const plugin: RequestListener = (request, response) => {
     case '/NetworkDriver.Huge':
       response.end(`{"Filler":"${'x'.repeat(2 << 20)}"}`)
       return
+    case '/NetworkDriver.Slow':
+      return // and never anything
     case '/NetworkDriver.Half':
       response.end('{"Err":"no"')
       return
@@ -130,6 +132,16 @@ test('answers are read as Go reads them, and refused as Go refuses them', async 
     ['Huge', /the answer is longer than 1048576 bytes/],
   ]
   for (const [method, message] of refusals) await assert.rejects(call(method), { message }, method)
+})
+
+test('a plugin that does not answer is waited for within a bound, and no longer after that', async (t) => {
+  const folders = openFolders()
+  const plugins = new Plugins(folders)
+  await serve(t, createServer(plugin), join(folders.sockets, 'fabric.sock'))
+  const url = 'http://plugin.moby.localhost/NetworkDriver.Slow'
+  const slow = plugins.call('fabric', 'NetworkDriver', 'Slow', {}, { pausesMs: [], answerMs: 100 })
+  await assert.rejects(slow, { name: 'PluginSilent', message: `Post "${url}": no answer in 0.1 s` })
+  await plugins.call('fabric', 'NetworkDriver', 'Say', {}, hasty)
 })
 
 test('a plugin that comes somewhat later is waited for; one that never does is not, for long', async (t) => {
