@@ -5,7 +5,7 @@ import type { Containers } from '../containers/containers.ts'
 import { mergeImageConfig } from '../containers/defaults.ts'
 import { applyChanges } from '../containers/images/changes.ts'
 import type { Images } from '../containers/images/images.ts'
-import { canonicalName, referenceOf } from '../containers/images/reference.ts'
+import { canonicalName, familiarName, parseReference, referenceOf } from '../containers/images/reference.ts'
 import { isObject } from '../containers/shape.ts'
 import type { Decoder } from './decode.ts'
 import type { ApiRequest, Reply, Route } from './route.ts'
@@ -39,8 +39,8 @@ async function commit(images: Images, containers: Containers, request: ApiReques
   )
   const comment = query.get('comment') ?? ''
   const pauses = query.get('pause') === undefined || query.bool('pause')
-  const image = await paused(containers, id, pauses && record.state.status === 'running', () =>
-    images.commit({
+  const work = async () => {
+    const made = await images.commit({
       snapshotKey: id,
       imageId: record.imageId,
       config: isObject(merged) ? merged : {},
@@ -48,9 +48,12 @@ async function commit(images: Images, containers: Containers, request: ApiReques
       comment,
       author: query.get('author') ?? '',
       createdBy: (record.config.Cmd ?? []).join(' '),
-    }),
-  )
-  containers.context.registry.tell(container, 'commit', { comment })
+    })
+    const imageRef = name === '' ? '' : familiarName(parseReference(name))
+    containers.context.registry.tell(container, 'commit', { comment, imageID: made.id, imageRef })
+    return made
+  }
+  const image = await paused(containers, id, pauses && record.state.status === 'running', work)
   return { status: 201, json: { Id: image.id } }
 }
 

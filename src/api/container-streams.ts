@@ -1,7 +1,7 @@
 /** /containers/{id}: attach, logs, wait, stats, export: answers that go on. */
 import { Refusal } from '../base/refusal.ts'
 import type { Containers } from '../containers/containers.ts'
-import { parseMoment } from '../containers/time.ts'
+import { parseTimestamp } from '../containers/time.ts'
 import { PlainRefusal } from './errors.ts'
 import type { ApiRequest, Route } from './route.ts'
 import { openJsonStream, rawStream, streamType } from './stream.ts'
@@ -78,7 +78,7 @@ async function logs(containers: Containers, request: ApiRequest): Promise<undefi
   const id = params['id'] ?? ''
   const moment = (name: string) => {
     const text = query.get(name) ?? ''
-    return text === '' || text === '0' ? undefined : parseMoment(text)
+    return text === '' || text === '0' ? undefined : parseTimestamp(text)
   }
   const tail = query.get('tail') ?? 'all'
   const options = {

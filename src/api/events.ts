@@ -1,7 +1,7 @@
 /** GET /events: past events of a span, then live ones, until the client goes or `until` comes. */
 import { sortedMap } from '../base/json.ts'
 import { Refusal } from '../base/refusal.ts'
-import { nowNs, parseMoment } from '../containers/time.ts'
+import { nowNs, parseTimestamp } from '../containers/time.ts'
 import { passes, type EventLog, type RecordedEvent } from '../insight/events.ts'
 import type { ApiRequest, ApiVersion, Route } from './route.ts'
 import { openJsonStream, type JsonStream } from './stream.ts'
@@ -16,8 +16,8 @@ export function eventRoutes(events: EventLog): readonly Route[] {
 async function streamEvents(events: EventLog, request: ApiRequest): Promise<undefined> {
   const { query, version, signal } = request
   const filters = query.filters()
-  const since = moment(query.get('since'), 'since')
-  const until = moment(query.get('until'), 'until')
+  const since = moment(query.get('since'))
+  const until = moment(query.get('until'))
   if (until !== undefined && since !== undefined && until < since) {
     throw new Refusal(
       'invalid',
@@ -46,13 +46,8 @@ async function streamEvents(events: EventLog, request: ApiRequest): Promise<unde
   return undefined
 }
 
-function moment(text: string | undefined, name: string): bigint | undefined {
-  if (text === undefined || text === '' || text === '0') return undefined
-  try {
-    return parseMoment(text)
-  } catch (error) {
-    throw new Refusal('invalid', `invalid value for "${name}": ${text}`, { cause: error })
-  }
+function moment(text: string | undefined): bigint | undefined {
+  return text === undefined || text === '' || text === '0' ? undefined : parseTimestamp(text)
 }
 
 /** One object per line; clients may ask for a name that says so. */
@@ -78,6 +73,7 @@ function render(event: RecordedEvent, version: ApiVersion): unknown {
     timeNano: timeNs,
   }
   if (version >= 152 || (type !== 'container' && type !== 'image')) return message
-  const from = type === 'container' ? { from: attributes['image'] ?? '' } : {}
-  return { status: action, id, ...from, ...message }
+  const image = type === 'container' ? (attributes['image'] ?? '') : ''
+  const from = image === '' ? {} : { from: image }
+  return { status: action, ...(id === '' ? {} : { id }), ...from, ...message }
 }

@@ -146,6 +146,10 @@ export function imageUsageView(
 ): { readonly layersBytes: number; readonly images: readonly object[] } {
   return {
     layersBytes: usage.layersBytes,
-    images: usage.images.map(({ image, ...counts }) => imageSummary(image, version, counts)),
+    images: usage.images.map(({ image, ...counts }) => {
+      const summary = imageSummary(image, version, counts)
+      // Where a list has an empty one, this has none.
+      return image.repoDigests.length > 0 ? summary : { ...summary, RepoDigests: null }
+    }),
   }
 }

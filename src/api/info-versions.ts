@@ -2,7 +2,13 @@
 import type { ApiVersion } from './route.ts'
 
 /** API versions from which on a field is there, or no longer. */
-const since = { containerd: 146, firewallBackend: 149, noExpected: 149, noBridgeNf: 150 } as const
+const since = {
+  containerd: 146,
+  firewallBackend: 149,
+  noExpected: 149,
+  noNondistributable: 149,
+  noBridgeNf: 150,
+} as const
 
 const commits = ['ContainerdCommit', 'RuncCommit', 'InitCommit'] as const
 
@@ -14,6 +20,13 @@ export function infoAt(version: ApiVersion, info: object): object {
   if (version < since.noBridgeNf) {
     shown['BridgeNfIptables'] = false
     shown['BridgeNfIp6tables'] = false
+  }
+  if (version < since.noNondistributable) {
+    shown['RegistryConfig'] = {
+      AllowNondistributableArtifactsCIDRs: null,
+      AllowNondistributableArtifactsHostnames: null,
+      ...Object(shown['RegistryConfig']),
+    }
   }
   if (version >= since.noExpected) return shown
   for (const name of commits) {

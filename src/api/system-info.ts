@@ -161,14 +161,12 @@ function renderRegistry(registry: SystemFacts['registry']): unknown {
   })
   const insecure = registry.insecure.filter((host) => !isCidr(host))
   return {
-    AllowNondistributableArtifactsCIDRs: null,
-    AllowNondistributableArtifactsHostnames: null,
     InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8', ...registry.insecure.filter(isCidr)],
     IndexConfigs: {
       'docker.io': config('docker.io', true, registry.mirrors),
       ...Object.fromEntries(insecure.map((host) => [host, config(host, false, [])])),
     },
-    Mirrors: registry.mirrors,
+    Mirrors: registry.mirrors.length === 0 ? null : registry.mirrors,
   }
 }
 

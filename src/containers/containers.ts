@@ -252,16 +252,22 @@ export class Containers {
   }
 
   readArchive(idOrName: string, path: string, ready: (stat: PathStat) => Writable): Promise<void> {
-    return readArchive(this.context, this.#target(idOrName), path, ready)
+    const target = this.#target(idOrName)
+    return readArchive(this.context, target, path, (stat) => {
+      this.context.registry.tell(target.container, 'archive-path')
+      return ready(stat)
+    })
   }
 
-  writeArchive(
+  async writeArchive(
     idOrName: string,
     path: string,
     source: Readable,
     options: WriteOptions,
   ): Promise<void> {
-    return writeArchive(this.context, this.#target(idOrName), path, source, options)
+    const target = this.#target(idOrName)
+    await writeArchive(this.context, target, path, source, options)
+    this.context.registry.tell(target.container, 'extract-to-dir')
   }
 
   prune(filters: ReadonlyMap<string, readonly string[]>): Promise<PrunedContainers> {

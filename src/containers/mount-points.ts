@@ -147,8 +147,8 @@ async function bindPoint(
   const volume = await context.volumes.create({
     name: spec.source,
     driver,
-    options: {},
-    labels: {},
+    options: null,
+    labels: null,
   })
   return {
     ...common,
@@ -180,7 +180,7 @@ async function anonymousPoint(
   const volume = await context.volumes.create({
     name,
     driver,
-    options: {},
+    options: null,
     labels,
     containerId: id,
   })

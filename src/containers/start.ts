@@ -84,6 +84,8 @@ async function startOnce(
     const rootfs = await holdRootfs(context, container)
     undo.push(() => releaseRootfs(context, container))
     undo.push(() => releaseShm(context, container.id))
+    tellVolumes(context, container, 'mount')
+    undo.push(() => tellVolumes(context, container, 'unmount'))
     undo.push(() => context.networks.close(container.id))
     const network = await openNetwork(context, container)
     const parts = join(context.config.execRoot, 'parts', container.id)
@@ -122,7 +124,6 @@ async function startOnce(
   } finally {
     opened?.close()
   }
-  tellVolumes(context, container, 'mount')
   context.registry.tell(container, 'start')
   startHealth(context, container)
 }

@@ -42,7 +42,20 @@ export function parseDurationMs(text: string): number | undefined {
   return text.startsWith('-') ? -total : total
 }
 
-/** The moment that a request names, in nanoseconds since 1970. */
+/** Seconds since 1970, as streams take them, in nanoseconds; refused in Go's words. */
+export function parseTimestamp(text: string): bigint {
+  const [seconds = '', fraction] = text.split('.')
+  const whole = (digits: string): bigint => {
+    if (/^[+-]?\d+$/.test(digits)) return BigInt(digits)
+    const why = `strconv.ParseInt: parsing ${JSON.stringify(digits)}: invalid syntax`
+    throw new Refusal('invalid', why)
+  }
+  const nanoseconds = fraction === undefined ? 0n : whole(fraction.slice(0, 9))
+  const scale = 10n ** BigInt(9 - Math.min(9, (fraction ?? '').length))
+  return whole(seconds) * 1_000_000_000n + nanoseconds * scale
+}
+
+/** The moment that a filter names, in nanoseconds since 1970. */
 export function parseMoment(text: string): bigint {
   const seconds = /^(\d+)(?:\.(\d{1,9})\d*)?$/.exec(text)
   if (seconds !== null) {

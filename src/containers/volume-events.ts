@@ -1,4 +1,4 @@
-/** `volume mount` before a container's start event, `volume unmount` before its die event. */
+/** `volume mount` before a container's networks and its start event, `volume unmount` before its die event. */
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 

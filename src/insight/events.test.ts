@@ -49,7 +49,9 @@ const cases: readonly [
   [{ event: ['exec'] }, { action: 'exec_start: sh -c' }, false],
   [{ container: ['we'] }, {}, true],
   [{ container: ['abc'] }, {}, true],
-  [{ container: ['abc'] }, { type: 'network' }, false],
+  // As in Docker, whatever type of thing has such a name or id.
+  [{ container: ['abc'] }, { type: 'network' }, true],
+  [{ container: ['bc'] }, { type: 'network' }, false],
   [{ image: ['registry:5000/busybox'] }, {}, true],
   [{ image: ['busybox'] }, {}, false],
   [{ label: ['tier', 'tier=front'] }, {}, true],

@@ -73,7 +73,7 @@ export class EventLog {
 
 /** Actions that carry an argument: `exec_start: sh` passes the filter `event=exec_start`. */
 const withArgument = ['health_status', 'exec_create', 'exec_start']
-/** Filters that name an object of a type by id or name, or the beginning of either. */
+/** Filters that name an object by id or name, or the beginning of either; of any type, as Docker's. */
 const objectTypes = [
   'container',
   'daemon',
@@ -92,7 +92,7 @@ export function passes(event: EngineEvent, filters: EventFilters): boolean {
   if (!exact('type', event.type) || !exact('scope', 'local')) return false
   return (
     passesAction(event, filters.get('event')) &&
-    objectTypes.every((type) => passesObject(event, type, filters.get(type))) &&
+    objectTypes.every((type) => passesObject(event, filters.get(type))) &&
     passesImage(event, filters.get('image')) &&
     passesLabels(event, filters.get('label'))
   )
@@ -103,16 +103,10 @@ function passesAction(event: EngineEvent, wanted: readonly string[] | undefined)
   return wanted.some((word) => withArgument.includes(word) && event.action.startsWith(word))
 }
 
-function passesObject(
-  event: EngineEvent,
-  type: string,
-  wanted: readonly string[] | undefined,
-): boolean {
+function passesObject(event: EngineEvent, wanted: readonly string[] | undefined): boolean {
   if (wanted === undefined) return true
   const name = event.attributes['name'] ?? ''
-  return (
-    event.type === type && wanted.some((word) => event.id.startsWith(word) || name.startsWith(word))
-  )
+  return wanted.some((word) => event.id.startsWith(word) || name.startsWith(word))
 }
 
 function passesImage(event: EngineEvent, wanted: readonly string[] | undefined): boolean {

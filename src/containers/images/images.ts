@@ -135,7 +135,13 @@ export class Images {
   /** An image of a container's root file system as it is now. Pausing it is the caller's. */
   commit(request: CommitRequest): Promise<Image> {
     return withLease(this.#options.containerd, (content) =>
-      this.storing(() => commitContainer(request, this.catalogue, content)),
+      this.storing(async () => {
+        const image = await commitContainer(request, this.catalogue, content)
+        this.tell('create', image, image.id)
+        const { name } = request
+        if (name !== '') this.tell('tag', image, familiarName(parseReference(name)))
+        return image
+      }),
     )
   }
 
@@ -231,11 +237,18 @@ export class Images {
     this.#options.emit({ type: 'image', action, id, attributes })
   }
 
+  /** Of one that is gone nobody knows the labels any more. */
+  #tellGone(action: 'untag' | 'delete', image: Image): void {
+    if (action === 'untag') return this.tell(action, image, image.id)
+    const { id } = image
+    this.#options.emit({ type: 'image', action, id, attributes: { name: id } })
+  }
+
   #remover() {
     return {
       catalogue: this.catalogue,
       usersOf: this.#options.usersOf,
-      tell: (action: 'untag' | 'delete', image: Image) => this.tell(action, image, image.id),
+      tell: (action: 'untag' | 'delete', image: Image) => this.#tellGone(action, image),
     }
   }
 }
