@@ -60,6 +60,19 @@ test('SIGTERM ends everything, SIGKILL nothing but the daemon, live-restore keep
   assert.deepEqual([pidIn(keeper), pidIn(containerd)], second)
 })
 
+test('an engine that was started in a login session does not need it', async (t) => {
+  const before = process.env['XDG_RUNTIME_DIR']
+  process.env['XDG_RUNTIME_DIR'] = '/run/user/gone'
+  t.after(() => {
+    if (before === undefined) delete process.env['XDG_RUNTIME_DIR']
+    else process.env['XDG_RUNTIME_DIR'] = before
+  })
+  const lab = await Lab.start(t)
+  await lab.ok('run', '-d', '--name', 'c1', 'busybox', 'sleep', '1d')
+  assert.equal(await lab.ok('exec', 'c1', 'echo', 'hi'), 'hi')
+  await lab.ok('rm', '-f', 'c1')
+})
+
 test('a second daemon on the same roots is refused and harms nothing', async (t) => {
   const lab = await Lab.start(t, { busybox: false })
   const socket = `unix://${join(lab.folder, 'other.sock')}`

@@ -223,7 +223,11 @@ function replaceFile(path: string, text: string): void {
   renameSync(`${path}.new`, path)
 }
 
+/**
+ * systemd must hear from us only. And in the folder of a login session runc would put its files:
+ * it goes when who started us logs out, and is not there at all in another mount namespace.
+ */
 function childEnvironment(): NodeJS.ProcessEnv {
-  const { NOTIFY_SOCKET: _ours, ...env } = process.env // systemd must hear from us only
+  const { NOTIFY_SOCKET: _ours, XDG_RUNTIME_DIR: _session, ...env } = process.env
   return { ...env, PATH: `${env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin` }
 }
