@@ -42,6 +42,8 @@ export interface Engine {
   login(credentials: Credentials, signal: AbortSignal): Promise<void>
   /** Compares what has its turn with the kernel and patches it; answers which share that was. */
   reconcile(): Promise<number>
+  /** Puts policy rules back at once. */
+  repairPolicyRules(): void
   /** What a reload may change is so from now on. */
   reload(config: Config): void
   /** All at once, each with its own grace period. */
@@ -131,6 +133,7 @@ async function buildRooms(
     login: ({ serveraddress, ...credentials }, signal) =>
       images.login(serveraddress, credentials, signal),
     reconcile: () => networks.reconcileTurn(),
+    repairPolicyRules: () => networks.repairPolicyRules(),
     reload(changed) {
       current = changed
     },

@@ -15,7 +15,7 @@ import { createApi, type Api } from '../api/server.ts'
 import { systemRoutes } from '../api/system.ts'
 import { engineVersion } from '../api/version.ts'
 import { EventLog } from '../insight/events.ts'
-import { watchNetwork } from '../kernel/monitor.ts'
+import { watchNetwork, watchPolicyRules } from '../kernel/monitor.ts'
 import { homeNetns } from '../kernel/netns.ts'
 import { notify } from '../kernel/notify.ts'
 import { stayResidentSmall } from '../kernel/resident.ts'
@@ -26,7 +26,7 @@ import { helpText, parseFlags, type Given } from './flags.ts'
 import { layoutOf } from './layout.ts'
 import { lockFile, type Lock } from './lock.ts'
 import { claimNamespace } from './namespace.ts'
-import { startReconcileLoop } from './reconcile.ts'
+import { repairOnChange, startReconcileLoop } from './reconcile.ts'
 import { reloadAttributes, reloaded } from './reload.ts'
 import { tlsOptions } from './tls.ts'
 
@@ -103,6 +103,10 @@ async function serve(
     () => engine.reconcile(),
     (changed) => watchNetwork(homeNetns(), changed),
   )
+  const rules = repairOnChange(
+    () => engine.repairPolicyRules(),
+    (changed) => watchPolicyRules(homeNetns(), changed),
+  )
   events.observe(({ type }) => {
     if (type === 'network' || type === 'container') loop.touched()
   })
@@ -117,6 +121,7 @@ async function serve(
   tellManager('STOPPING=1')
   process.off('SIGHUP', reload)
   small.stop()
+  rules.stop()
   await loop.stop()
   const keep = current['live-restore']
   // Those who watch a container until it ends are still told how it ended.

@@ -84,3 +84,30 @@ export function startReconcileLoop(
     },
   }
 }
+
+/** Repairs what costs little at every change, but not more often than somebody is answered. */
+export function repairOnChange(
+  repair: () => void,
+  watch: (changed: () => void) => Monitor,
+): { stop(): void } {
+  let timer: NodeJS.Timeout | undefined
+  let ranMs = -Infinity
+  const run = () => {
+    timer = undefined
+    ranMs = performance.now()
+    try {
+      repair()
+    } catch (error) {
+      log.error('cannot repair', { error: messageOf(error) })
+    }
+  }
+  const monitor = watch(() => {
+    timer ??= setTimeout(run, Math.max(0, ranMs + againMs - performance.now()))
+  })
+  return {
+    stop() {
+      clearTimeout(timer)
+      monitor.close()
+    },
+  }
+}

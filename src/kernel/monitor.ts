@@ -17,8 +17,10 @@ const SO_RCVBUFFORCE = 33
 const MSG_DONTWAIT = 0x40
 const EAGAIN = 11
 const linkGroup = 1
-/** LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE */
-const networkGroups = [linkGroup, 5, 7, 8, 9, 11, 19]
+/** LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE */
+const networkGroups = [linkGroup, 5, 7, 9, 11]
+/** IPV4_RULE, IPV6_RULE */
+const ruleGroups = [8, 19]
 const nftablesGroup = 7
 /** Keeps 8,000 events while the loop is blocked. A limit, not an allocation. */
 const eventBufferBytes = 8 << 20
@@ -41,9 +43,14 @@ export function watchLinks(ns: Netns, changed: Changed): Monitor {
   return watch(ns, NETLINK_ROUTE, [linkGroup], changed)
 }
 
-/** Links, addresses, routes, and the rules that choose a routing table. */
+/** Links, addresses and routes. */
 export function watchNetwork(ns: Netns, changed: Changed): Monitor {
   return watch(ns, NETLINK_ROUTE, networkGroups, changed)
+}
+
+/** The rules that choose a routing table. */
+export function watchPolicyRules(ns: Netns, changed: Changed): Monitor {
+  return watch(ns, NETLINK_ROUTE, ruleGroups, changed)
 }
 
 /** Rules of nftables, and of iptables where that is its nft variant. */

@@ -22,6 +22,7 @@ import {
   parsePluginDebt,
   parseSandboxRecord,
 } from './records.ts'
+import { repairPolicyRules } from './policy-rules.ts'
 import { Reconciler } from './reconcile.ts'
 import { restoreAll, type StoredState } from './restore.ts'
 import type { NetworkDependencies, Room } from './room.ts'
@@ -176,6 +177,10 @@ class Engine implements NetworkEngine {
 
   reconcileTurn(): Promise<number> {
     return this.#room.queue.run('reconcile', () => this.#reconciler.turn())
+  }
+
+  repairPolicyRules(): void {
+    repairPolicyRules(this.#room)
   }
 
   plan(): Promise<readonly string[]> {

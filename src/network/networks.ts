@@ -51,6 +51,8 @@ export interface Networks {
   reconcile(): Promise<void>
   /** The same by turns; answers which share of the sandboxes had its turn. */
   reconcileTurn(): Promise<number>
+  /** Compares and patches the policy rules alone, at once. */
+  repairPolicyRules(): void
   /** What differs between desired and kernel, in the words of ip, iptables, nft. */
   plan(): Promise<readonly string[]>
 }
