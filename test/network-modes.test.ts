@@ -283,3 +283,14 @@ test('the network of the mode must be there, also for a container that has left 
   await lab.ok('rm', '-f', 'left')
   await lab.ok('network', 'rm', 'later')
 })
+
+test('who shares a namespace has the old one until its own restart', async () => {
+  const routes = () => lab.ok('exec', 'sharer', 'ip', 'route')
+  await lab.ok('run', '-d', '--name', 'sharer', '--network', 'container:donor', 'busybox', 'sleep', '600')
+  assert.match(await routes(), /default via 10\.1\.0\.1 dev eth0/)
+  await lab.ok('restart', '-t', '0', 'donor')
+  assert.equal(await routes(), '')
+  await lab.ok('restart', '-t', '0', 'sharer')
+  assert.match(await routes(), /default via 10\.1\.0\.1 dev eth0/)
+  await lab.ok('rm', '-f', 'sharer')
+})

@@ -26,15 +26,15 @@ export const newerAnswers: Readonly<Record<string, readonly [older: string, newe
   ],
   'POST /containers/create {"Image":5}': [
     '500 json: cannot unmarshal number into Go struct field ContainerConfigWrapper.Image of type string',
-    '400 invalid JSON: json: cannot unmarshal number into Go struct field CreateRequest.Image of type string',
+    '400 invalid JSON: json: cannot unmarshal number into Go struct field CreateRequest.Config.Image of type string',
   ],
   'POST /containers/create {"Env":"x"}': [
     '500 json: cannot unmarshal string into Go struct field ContainerConfigWrapper.Env of type []string',
-    '400 invalid JSON: json: cannot unmarshal string into Go struct field CreateRequest.Env of type []string',
+    '400 invalid JSON: json: cannot unmarshal string into Go struct field CreateRequest.Config.Env of type []string',
   ],
   'POST /containers/create {"HostConfig":{"Memory":"x"}}': [
     '500 json: cannot unmarshal string into Go struct field HostConfig.HostConfig.Memory of type int64',
-    '400 invalid JSON: json: cannot unmarshal string into Go struct field CreateRequest.HostConfig.Memory of type int64',
+    '400 invalid JSON: json: cannot unmarshal string into Go struct field HostConfig.HostConfig.Resources.Memory of type int64',
   ],
   'POST /containers/create {"Image":"busybox"}': [
     `400 Content-Type specified (text/plain) must be 'application/json'`,
@@ -166,7 +166,7 @@ export const newerAnswers: Readonly<Record<string, readonly [older: string, newe
   ],
   'POST /containers/create?name= {"MacAddress":"zz"}': [
     '201 {"Id":"<wrong>","Warnings":[]}',
-    '400 invalid config for network bridge: invalid endpoint settings:\ninvalid MAC address zz',
+    '400 invalid config for network bridge: invalid MAC address zz',
   ],
   'POST /containers/create?name= {"Volumes":{"rel":{}}}': [
     '201 {"Id":"<wrong>","Warnings":[]}',
@@ -186,7 +186,7 @@ export const newerAnswers: Readonly<Record<string, readonly [older: string, newe
   ],
   'POST /containers/create?name= {"HostConfig":{"NetworkMode":"netc"},"NetworkingConfig":{"EndpointsConfig":{"netc":{"IPAMConfig":{"IPv4Address":"zz"}}}}}': [
     '400 invalid IPv4 address: zz',
-    '400 invalid config for network netc: invalid endpoint settings:\ninvalid IPv4 address: zz',
+    '400 invalid config for network netc: invalid endpoint settings:\n* invalid IPv4 address: zz\n* no configured subnet or ip-range contain the IP address zz',
   ],
   'POST /containers/create?name= {"HostConfig":{"NetworkMode":"netc"},"NetworkingConfig":{"EndpointsConfig":{"netc":{"IPAMConfig":{"IPv4Address":"10.9.9.9"}}}}}': [
     '201 {"Id":"<wrong>","Warnings":[]}',
@@ -206,7 +206,7 @@ export const newerAnswers: Readonly<Record<string, readonly [older: string, newe
   ],
   'POST /networks/create {"Name":"bad","Scope":"zz"}': [
     '500 This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.',
-    '201 {"Id":"<wrong>","Warning":""}',
+    '201 {"Id":"<wrong>","Warning":"Scope zz is kept and has no effect: networks are of this host."}',
   ],
   'POST /networks/create {"Name":"bad","Ingress":true,"Driver":"overlay"}': [
     '500 This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.',
@@ -354,11 +354,11 @@ export const newerAnswers: Readonly<Record<string, readonly [older: string, newe
   ],
   'POST /networks/netd/connect {"Container":"err","EndpointConfig":{"IPAMConfig":{"IPv4Address":"zz"}}}': [
     '500 Invalid IPv4 address: zz)',
-    '400 invalid endpoint settings:\ninvalid IPv4 address: zz',
+    '400 invalid endpoint settings:\n* invalid IPv4 address: zz\n* no configured subnet or ip-range contain the IP address zz',
   ],
   'POST /networks/netd/connect {"Container":"err","EndpointConfig":{"IPAMConfig":{"IPv6Address":"zz"}}}': [
     '400 user specified IP address is supported only when connecting to networks with user configured subnets',
-    '400 invalid endpoint settings:\ninvalid IPv6 address: zz',
+    '400 invalid endpoint settings:\n* invalid IPv6 address: zz\n* user specified IP address is supported only when connecting to networks with user configured subnets',
   ],
   'POST /networks/netd/connect {"Container":"err","EndpointConfig":{"IPAMConfig":{"IPv6Address":"fd00::9"}}}': [
     '400 user specified IP address is supported only when connecting to networks with user configured subnets',
