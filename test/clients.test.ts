@@ -55,7 +55,7 @@ test('the docker command of 20.10', { skip: !existsSync(oldCli) }, async (t) => 
 
 /** The commands of the README's walk, as printed, one line each. */
 function readmeWalk(): readonly string[] {
-  const [, walk = ''] = readFileSync(join(root, 'README.md'), 'utf8').split('Then, as ever:')
+  const [, walk = ''] = readFileSync(join(root, 'README.md'), 'utf8').split(/^Then, as ever.*:$/m)
   const [block = ''] = walk.split('No registry at hand?')
   const lines = block.replaceAll('\\\n', '').split('\n')
   return lines.map((line) => line.trim()).filter((line) => line !== '')
@@ -72,14 +72,14 @@ for (const cli of new Set([oldCli, dockerCliPath()])) {
     for (const line of lines) {
       // The socket is this lab's; there is no context of `up`.
       if (line.startsWith('docker context')) continue
-      shown.set(line.split(/ (?!network|run|exec|port)/)[0] ?? '', await lab.must(`PATH=${root}:$PATH; ${line}`))
+      shown.set(line.split(/ (?!network|run|exec|port)/)[0] ?? '', await lab.must(`cd ${root}; ${line}`))
     }
     assert.match(shown.get('docker exec') ?? '', /2 packets received/)
     assert.equal(shown.get('curl'), 'hi')
     assert.match(shown.get('docker port') ?? '', /80\/tcp -> 0\.0\.0\.0:5050/)
     assert.match(shown.get('docker network') ?? '', /"Name": "web"/)
     assert.match(shown.get('iptables') ?? '', /dpt:5050 to:172\.18\.0\.3:80/)
-    assert.match(shown.get('portolan') ?? '', /ip link/)
+    assert.match(shown.get('./portolan') ?? '', /ip link/)
     await lab.ok('rm', '-f', 'c1', 'web')
     await lab.expectNoLeaks()
   })
