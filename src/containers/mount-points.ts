@@ -286,12 +286,12 @@ async function mountPoint(context: Context, spec: MountSpec, id: string): Promis
   }
   if (spec.Type === 'bind') return bindMount(spec, common)
   const named = spec.Source !== ''
-  const anonymousLabel = named ? {} : { 'com.docker.volume.anonymous': '' }
+  const given = spec.VolumeOptions?.Labels ?? null
   const volume = await context.volumes.create({
     name: named ? spec.Source : randomBytes(32).toString('hex'),
     driver: spec.VolumeOptions?.DriverConfig?.Name ?? '',
-    options: spec.VolumeOptions?.DriverConfig?.Options ?? {},
-    labels: { ...anonymousLabel, ...(spec.VolumeOptions?.Labels ?? {}) },
+    options: spec.VolumeOptions?.DriverConfig?.Options ?? null,
+    labels: named ? given : { 'com.docker.volume.anonymous': '', ...given },
     ...(named ? {} : { containerId: id }),
   })
   return {
