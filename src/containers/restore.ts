@@ -130,9 +130,14 @@ export class Restoration {
         )
         continue
       }
-      // A start that was cut off: nothing of it may be left.
-      await guarded(id, () => forgetTask(context, id))
-      unmountAll(join(context.config.dataRoot, 'containers', id, 'rootfs'))
+      // A start that was cut off: nothing of it may be left. In turn: a policy may start it anew.
+      await guarded(id, () =>
+        context.registry.queue.run(id, async () => {
+          if (hasProcess(container.record.state.status)) return
+          await forgetTask(context, id)
+          unmountAll(join(context.config.dataRoot, 'containers', id, 'rootfs'))
+        }),
+      )
     }
     await guarded('', () => sweep(context))
   }
