@@ -7,7 +7,7 @@ import { lstatSync, readlinkSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { Refusal } from '../base/refusal.ts'
 import { formatTime } from './time.ts'
-import { openPlace, withPlace, type Root } from './rooted-path.ts'
+import { fileError, openPlace, withPlace, type Root } from './rooted-path.ts'
 import { lookInside, withRootfs } from './rootfs.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
@@ -29,7 +29,18 @@ export interface Target {
   readonly shownAs: string
 }
 
-const wantsFolder = (path: string): boolean => /\/\.?$/.test(path)
+/** As Go cleans it: from the root, without `..`, and with the slash or dot that it ends with. */
+function cleaned(path: string): string {
+  const clean = posix.resolve('/', path)
+  const slashed = clean === '/' ? clean : `${clean}/`
+  if (posix.basename(path) === '.') return `${slashed}.`
+  return path.endsWith('/') ? slashed : clean
+}
+
+/** What the entry is called, and its children below. */
+const nameIn = (clean: string): string => (clean === '/' ? '/' : basename(clean))
+
+const wantsFolder = (clean: string): boolean => /\/\.?$/.test(clean)
 
 const notThere = ({ shownAs }: Target, path: string) =>
   new Refusal('notFound', `Could not find the file ${path} in container ${shownAs}`)
@@ -51,16 +62,18 @@ export function checkPath(path: string): void {
 }
 
 function statInside(root: Root, target: Target, path: string): PathStat {
+  const clean = cleaned(path)
   return inside(target, path, () =>
-    withPlace(root, path, wantsFolder(path), (place) => {
+    withPlace(root, clean, wantsFolder(clean), (place) => {
       if (!place.exists) throw notThere(target, path)
       const stat = lstatSync(place.path, { bigint: true })
+      if (wantsFolder(clean) && !stat.isDirectory()) throw fileError('ENOTDIR', 'not a directory')
       return {
-        name: path === '/' ? '/' : wantsFolder(path) && path.endsWith('.') ? '.' : basename(path),
+        name: nameIn(clean),
         size: Number(stat.size),
         mode: goMode(stat),
         mtime: formatTime(stat.mtimeNs),
-        linkTarget: stat.isSymbolicLink() ? linkTarget(root, path) : '',
+        linkTarget: stat.isSymbolicLink() ? linkTarget(root, clean) : '',
       }
     }),
   )
@@ -83,7 +96,9 @@ function inside<T>(target: Target, path: string, section: () => T): T {
   try {
     return section()
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(codeOf(error))) throw notThere(target, path)
+    const code = codeOf(error)
+    if (code === 'ENOTDIR') throw new Refusal('internal', `lstat ${cleaned(path)}: not a directory`)
+    if (code === 'ENOENT' || code === 'ELOOP') throw notThere(target, path)
     throw error
   }
 }
@@ -95,15 +110,15 @@ export async function readArchive(
   path: string,
   ready: (stat: PathStat) => Writable,
 ): Promise<void> {
+  const clean = cleaned(path)
   await withRootfs(context, target.container, async () => {
     const { stat, place } = lookInside(context, target.container, (root) => ({
       stat: statInside(root, target, path),
-      place: inside(target, path, () => openPlace(root, path, wantsFolder(path))),
+      place: inside(target, path, () => openPlace(root, clean, wantsFolder(clean))),
     }))
+    context.registry.tell(target.container, 'archive-path')
     try {
-      const name =
-        path === '/' ? '' : wantsFolder(path) && path.endsWith('.') ? '.' : basename(path)
-      await sendTar(ready(stat), (tar) => packTree(tar, place.path, name))
+      await sendTar(ready(stat), packTree(place.path, nameIn(clean)))
     } finally {
       place.close()
     }
@@ -137,13 +152,15 @@ export async function writeArchive(
       owner,
     })
   })
+  context.registry.tell(target.container, 'extract-to-dir')
 }
 
 function folderInside(root: Root, target: Target, path: string): string {
   return inside(target, path, () =>
-    withPlace(root, path, true, (place) => {
+    withPlace(root, cleaned(path), true, (place) => {
       if (!place.exists) throw notThere(target, path)
       if (!lstatSync(place.path).isDirectory()) {
+        if (wantsFolder(cleaned(path))) throw fileError('ENOTDIR', 'not a directory')
         throw new Refusal('invalid', 'extraction point is not a directory')
       }
       return place.inside
@@ -158,8 +175,8 @@ function checkWritable({ record }: Container, folder: string): void {
     .filter((candidate) => covers(posix.normalize(candidate.Destination)))
     .sort((a, b) => b.Destination.length - a.Destination.length)[0]
   if (point !== undefined && !point.RW)
-    throw new Refusal('forbidden', 'mounted volume is marked read-only')
+    throw new Refusal('invalid', 'mounted volume is marked read-only')
   if (point === undefined && record.hostConfig.ReadonlyRootfs) {
-    throw new Refusal('forbidden', 'container rootfs is marked read-only')
+    throw new Refusal('invalid', 'container rootfs is marked read-only')
   }
 }

@@ -14,7 +14,7 @@ export async function exportContainer(
   // Our own mount, not /proc/PID/root: volumes and /proc are no part of it.
   const rootfs = await holdRootfs(context, container)
   try {
-    await sendTar(ready(), (tar) => packTree(tar, `${rootfs}/.`, ''))
+    await sendTar(ready(), packTree(`${rootfs}/.`, ''))
   } finally {
     releaseRootfs(context, container)
   }

@@ -8,11 +8,15 @@
 import {
   closeSync,
   constants,
+  fstatSync,
   lstatSync,
   mkdirSync,
   openSync,
   readFileSync,
+  readdirSync,
   readlinkSync,
+  rmdirSync,
+  unlinkSync,
 } from 'node:fs'
 import type { Stats } from 'node:fs'
 
@@ -23,6 +27,10 @@ const linksMax = 255 // as the kernel's own limit is 40, but links in images are
 export interface Place {
   /** Usable with any file call while the place is open. */
   readonly path: string
+  /** The same as a name in its parent, to be removed by; '' for the root and what is mounted. */
+  readonly entry: string
+  /** Descriptor of that parent; -1 where there is none. */
+  readonly parent: number
   /** Path as seen inside the container. */
   readonly inside: string
   readonly exists: boolean
@@ -39,6 +47,7 @@ export interface Root {
 interface Level {
   readonly fd: number
   readonly inside: string
+  readonly entry: string
 }
 
 export function fileError(code: string, message: string): Error {
@@ -105,6 +114,54 @@ export function makeFolders(root: Root, path: string, mode = 0o755): readonly st
   return made
 }
 
+/**
+ * `rm -r` of an entry in a folder that is held open, which follows no link, whatever somebody puts
+ * into its way meanwhile. Where something is mounted in it, nothing is removed: the kernel would
+ * take a mount of another namespace away together with its place.
+ */
+export function removeTree(folder: number, path: Buffer): void {
+  if (hasMounts(path, mountIdOf(folder))) throw fileError('EBUSY', 'something is mounted there')
+  removeAll(path)
+}
+
+function hasMounts(path: Buffer, mountId: string): boolean {
+  const fd = openSync(path, O_PATH | constants.O_NOFOLLOW)
+  try {
+    if (mountIdOf(fd) !== mountId) return true
+    const stat = fstatSync(fd)
+    if (!stat.isDirectory()) return false
+    const folder = `/proc/self/fd/${fd}/`
+    const children = readdirSync(folder, { encoding: 'buffer' })
+    return children.some((child) => hasMounts(Buffer.concat([Buffer.from(folder), child]), mountId))
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Which mount a file is on: two of the same file system differ in this only. */
+function mountIdOf(fd: number): string {
+  return /^mnt_id:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1] ?? ''
+}
+
+function removeAll(path: Buffer): void {
+  const stat = lstatSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) return
+  if (!stat.isDirectory()) {
+    unlinkSync(path)
+    return
+  }
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+  try {
+    const folder = `/proc/self/fd/${fd}`
+    for (const child of readdirSync(folder, { encoding: 'buffer' })) {
+      removeAll(Buffer.concat([Buffer.from(`${folder}/`), child]))
+    }
+  } finally {
+    closeSync(fd)
+  }
+  rmdirSync(path)
+}
+
 class Walk {
   readonly #root: Root
   #levels: Level[] = []
@@ -112,7 +169,7 @@ class Walk {
 
   constructor(root: Root) {
     this.#root = root
-    this.#levels = [{ fd: openFolder(`${root.path}/`), inside: '/' }]
+    this.#levels = [{ fd: openFolder(`${root.path}/`), inside: '/', entry: '' }]
   }
 
   to(path: string, followLast: boolean): Place {
@@ -129,25 +186,27 @@ class Walk {
       const isLast = waiting.length === 0
       const mounted = this.#root.mounts.get(inside)
       if (mounted !== undefined) {
-        if (isLast && !lstatSync(mounted).isDirectory()) return this.#place(mounted, inside, true)
-        this.#levels.push({ fd: openFolder(`${mounted}/`), inside })
+        const isFile = isLast && !lstatSync(mounted).isDirectory()
+        if (isFile) return this.#place(mounted, inside, true, '', -1)
+        this.#levels.push({ fd: openFolder(`${mounted}/`), inside, entry: '' })
         continue
       }
       const stat = statOf(child)
       if (stat === undefined) {
-        if (isLast) return this.#place(child, inside, false)
+        if (isLast) return this.#place(child, inside, false, child, here.fd)
         throw fileError('ENOENT', `no such file or directory: ${inside}`)
       }
       if (stat.isSymbolicLink() && (!isLast || followLast)) {
         this.#follow(readlinkSync(child), waiting)
         continue
       }
-      if (isLast && !stat.isDirectory()) return this.#place(child, inside, true)
+      if (isLast && !stat.isDirectory()) return this.#place(child, inside, true, child, here.fd)
       if (!stat.isDirectory()) throw fileError('ENOTDIR', `not a directory: ${inside}`)
-      this.#levels.push({ fd: openFolder(child), inside })
+      this.#levels.push({ fd: openFolder(child), inside, entry: child })
     }
-    const { fd, inside } = this.#top()
-    return this.#place(`/proc/self/fd/${fd}/.`, inside, true)
+    const { fd, inside, entry } = this.#top()
+    const parent = this.#levels.at(-2)?.fd ?? -1
+    return this.#place(`/proc/self/fd/${fd}/.`, inside, true, entry, parent)
   }
 
   closeAll(): void {
@@ -155,8 +214,8 @@ class Walk {
     this.#levels = []
   }
 
-  #place(path: string, inside: string, exists: boolean): Place {
-    return { path, inside, exists, close: () => this.closeAll() }
+  #place(path: string, inside: string, exists: boolean, entry: string, parent: number): Place {
+    return { path, entry, parent, inside, exists, close: () => this.closeAll() }
   }
 
   #top(): Level {

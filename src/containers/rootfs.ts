@@ -5,8 +5,9 @@
  * The daemon and containerd share the mount namespace. The snapshot carries the label that keeps
  * containerd's garbage collector away for as long as the container exists.
  */
-import { closeSync, constants, mkdirSync, openSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, constants, existsSync, mkdirSync, openSync, symlinkSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { log } from '../base/log.ts'
 import { throughRestart } from './containerd/away.ts'
 import { snapshotter, isAlreadyExists, unlessNotFound } from './containerd/client.ts'
 import { hasExited } from '../kernel/process.ts'
@@ -16,7 +17,7 @@ import { hasProcess } from './record.ts'
 import type { MountPoint } from './record.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
-import type { Root } from './rooted-path.ts'
+import { makeFolders, withPlace, type Root } from './rooted-path.ts'
 
 /** What containerd has of ours carries it, with the container's id. */
 export const containerLabel = 'portolan.container'
@@ -84,14 +85,31 @@ function mountRootfs(context: Context, id: string, rootfs: string): Promise<void
   return ready
 }
 
-/** `/.dockerenv`, empty: many programs look for it to know that they run in a container. */
+/**
+ * What Docker puts into every root: `/.dockerenv`, empty, which many programs look for to know that
+ * they run in a container, and `/etc/mtab`, which some read to know what is mounted.
+ */
 function markAsContainer(rootfs: string): void {
+  linkMtab({ path: rootfs, mounts: new Map() })
   const { O_CREAT, O_EXCL, O_WRONLY } = constants
   try {
     // O_EXCL: whatever an image has under that name, a link too, stays as it is.
     closeSync(openSync(join(rootfs, '.dockerenv'), O_CREAT | O_EXCL | O_WRONLY, 0o755))
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+  }
+}
+
+/** An image whose /etc is a file has no place for it. */
+function linkMtab(root: Root): void {
+  try {
+    makeFolders(root, '/etc')
+    withPlace(root, '/etc/mtab', false, ({ path, exists }) => {
+      if (!exists) symlinkSync('/proc/mounts', path)
+    })
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOTDIR')) throw error
+    log.debug('no place for /etc/mtab', { root: root.path, error: error.message })
   }
 }
 
@@ -121,7 +139,8 @@ export function rootOf(container: Container, rootfs: string): Root {
   if (hasProcess(state.status) && !hasExited(state.pid)) {
     return { path: `/proc/${state.pid}/root`, mounts: new Map() }
   }
-  return { path: rootfs, mounts: mountSources(mounts) }
+  const mounted = new Map([...networkFiles(dirname(rootfs)), ...mountSources(mounts)])
+  return { path: rootfs, mounts: mounted }
 }
 
 /** Looks again when the process ended meanwhile, and its mounts with it. */
@@ -138,6 +157,13 @@ export function lookInside<T>(
     if (!hasProcess(state.status) || !hasExited(state.pid)) throw error
     return look(rootOf(container, rootfs))
   }
+}
+
+/** What its last run had for these is what a container that was stopped shows. */
+function networkFiles(folder: string): readonly (readonly [string, string])[] {
+  return ['hosts', 'hostname', 'resolv.conf']
+    .map((name) => [`/etc/${name}`, join(folder, name)] as const)
+    .filter(([, source]) => existsSync(source))
 }
 
 function mountSources(mounts: readonly MountPoint[]): ReadonlyMap<string, string> {

@@ -1,174 +1,160 @@
 /**
- * Walks a folder inside a container's root without ever following a link, and packs what it
- * finds as a tar stream. Directories are held open while their children are read.
+ * Walks a folder inside a container's root without ever following a link, and packs what it finds
+ * as a tar archive, piece by piece. Directories are held open while their children are read. Of the
+ * extended attributes those go along that Docker takes: a file's capabilities.
  */
 import {
-  createReadStream,
   closeSync,
   constants,
   lstatSync,
   openSync,
+  read as readWithCallback,
   readdirSync,
   readlinkSync,
 } from 'node:fs'
 import type { BigIntStats, Stats } from 'node:fs'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { pack, type Pack } from 'tar-stream'
-import { log } from '../base/log.ts'
-import { messageOf } from '../base/refusal.ts'
+import { promisify } from 'node:util'
+import { getXattr } from '../kernel/xattr.ts'
 import { splitDevice } from './devices.ts'
+import { encodeEntry, endOfArchive, paddingOf, type TarEntry } from '../base/tar/header.ts'
 
-/** A sparse or growing file may give another number of bytes than its header promised. */
-const padPieceBytes = 64 * 1024
-
-/** Adds `path` (a directory is entered) under `name`, and ends nothing. */
-export async function packTree(
-  tar: Pack,
-  path: string,
-  name: string,
-  skip: (inside: string) => boolean = () => false,
-): Promise<void> {
-  const links = new Map<string, string>()
-  await packOne(tar, path, name, links, skip)
-}
+const read = promisify(readWithCallback)
+const pieceBytes = 64 * 1024
+const capabilities = 'security.capability'
 
 /**
- * Sends an archive that `fill` packs. A client that leaves early ends it without an error: nobody
- * is left to be told.
+ * The archive of `path`; a directory is entered. `name` is what its entry is called, and what the
+ * names of its children begin with; '' leaves its own entry out.
  */
-export async function sendTar(sink: Writable, fill: (tar: Pack) => Promise<void>): Promise<void> {
-  const tar = pack()
-  tar.on('error', (error) => log.debug('an archive was not sent whole', { error: error.message }))
-  const filled = fill(tar).then(
-    () => tar.finalize(),
-    (error: unknown) => tar.destroy(error instanceof Error ? error : new Error(messageOf(error))),
-  )
+export async function* packTree(path: string, name: string): AsyncGenerator<Buffer> {
+  yield* packOne(Buffer.from(path), Buffer.from(name), new Map())
+  yield endOfArchive
+}
+
+/** Sends an archive. A client that leaves early ends it without an error: nobody is left to tell. */
+export async function sendTar(sink: Writable, archive: AsyncIterable<Buffer>): Promise<void> {
   try {
-    await pipeline(Readable.from(tar, { objectMode: false }), sink)
+    await pipeline(Readable.from(archive, { objectMode: false }), sink)
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE'))
       throw error
   }
-  await filled
 }
 
-type Header = Parameters<Pack['entry']>[0]
+/** Paths of files that have several names, by what the kernel knows them by. */
+export type Links = Map<string, Buffer>
 
-async function packOne(
-  tar: Pack,
-  path: string,
-  name: string,
-  links: Map<string, string>,
-  skip: (inside: string) => boolean,
-): Promise<void> {
+const slash = Buffer.from('/')
+export const below = (folder: Buffer, name: Buffer): Buffer => Buffer.concat([folder, slash, name])
+
+async function* packOne(path: Buffer, name: Buffer, links: Links): AsyncGenerator<Buffer> {
   const stat = lstatSync(path, { bigint: false, throwIfNoEntry: false })
-  if (stat === undefined || skip(name)) return
-  if (stat.isDirectory()) {
-    if (name !== '') await entry(tar, { ...headerOf(stat, `${name}/`), type: 'directory' })
-    const fd = openSync(
-      path,
-      constants.O_RDONLY | constants.O_DIRECTORY | (path.endsWith('/.') ? 0 : constants.O_NOFOLLOW),
-    )
-    try {
-      const folder = `/proc/self/fd/${fd}`
-      for (const child of readdirSync(folder).sort()) {
-        const childName = name === '' || name === '.' ? child : `${name}/${child}`
-        await packOne(tar, `${folder}/${child}`, childName, links, skip)
-      }
-    } finally {
-      closeSync(fd)
+  if (stat === undefined) return // gone since it was listed
+  if (name.length > 0) yield* packEntry(path, name, stat, links)
+  if (!stat.isDirectory()) return
+  // Our own path of a folder that is held open ends so; any other must not have become a link.
+  const held = path.subarray(-2).toString() === '/.'
+  const follow = held ? 0 : constants.O_NOFOLLOW
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | follow)
+  try {
+    const folder = Buffer.from(`/proc/self/fd/${fd}`)
+    const prefix = name.equals(slash) ? Buffer.alloc(0) : name
+    // As bytes: what is no UTF-8 is a name, too.
+    for (const child of readdirSync(folder, { encoding: 'buffer' }).sort(Buffer.compare)) {
+      const childName = name.length === 0 ? child : below(prefix, child)
+      yield* packOne(below(folder, child), childName, links)
     }
-    return
+  } finally {
+    closeSync(fd)
   }
-  await packLeaf(tar, path, name, stat, links)
 }
 
-async function packLeaf(
-  tar: Pack,
-  path: string,
-  name: string,
+/** One entry: of a folder, not what is in it. */
+export async function* packEntry(
+  path: Buffer,
+  name: Buffer,
   stat: Stats,
-  links: Map<string, string>,
-): Promise<void> {
-  const header = headerOf(stat, name)
-  if (stat.isSymbolicLink())
-    return entry(tar, { ...header, type: 'symlink', linkname: readlinkSync(path), size: 0 })
-  if (stat.isFIFO()) return entry(tar, { ...header, type: 'fifo', size: 0 })
-  if (stat.isCharacterDevice() || stat.isBlockDevice()) {
-    const { major, minor } = splitDevice(stat.rdev)
-    const type = stat.isCharacterDevice() ? 'character-device' : 'block-device'
-    return entry(tar, { ...header, type, size: 0, devmajor: major, devminor: minor })
+  links: Links,
+): AsyncGenerator<Buffer> {
+  const entry = { ...entryOf(stat, name), bytes: 0 }
+  if (stat.isDirectory()) {
+    const own = name.equals(slash) ? name : Buffer.concat([name, slash])
+    yield encodeEntry({ ...entry, kind: 'folder', name: own })
+  } else if (stat.isSymbolicLink()) {
+    const target = readlinkSync(path, { encoding: 'buffer' })
+    yield encodeEntry({ ...entry, kind: 'symlink', target })
+  } else if (stat.isFIFO()) {
+    yield encodeEntry({ ...entry, kind: 'fifo' })
+  } else if (stat.isCharacterDevice() || stat.isBlockDevice()) {
+    const kind = stat.isCharacterDevice() ? 'character' : 'block'
+    yield encodeEntry({ ...entry, kind, ...splitDevice(stat.rdev) })
+  } else if (stat.isFile()) {
+    yield* packFile(path, entryOf(stat, name), stat, links)
   }
-  if (!stat.isFile()) return // sockets have no place in an archive
-  if (stat.nlink > 1) {
-    const key = `${stat.dev}:${stat.ino}`
-    const first = links.get(key)
-    if (first !== undefined)
-      return entry(tar, { ...header, type: 'link', linkname: first, size: 0 })
-    links.set(key, name)
-  }
-  await packFile(tar, path, { ...header, type: 'file', size: stat.size })
+  // Sockets have no place in an archive.
 }
 
-async function packFile(tar: Pack, path: string, header: Header): Promise<void> {
+async function* packFile(
+  path: Buffer,
+  entry: TarEntry,
+  stat: Stats,
+  links: Links,
+): AsyncGenerator<Buffer> {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-  const size = header.size ?? 0
-  const closed = Promise.withResolvers<void>()
-  const sink = tar.entry(header, (error) => {
-    if (error) closed.reject(error)
-    else closed.resolve()
-  })
-  // Awaited below; until then a failure must not count as one that nobody looks at.
-  closed.promise.catch(() => undefined)
-  let left = size
-  if (size > 0 && !tar.destroyed) {
-    for await (const chunk of createReadStream('', { fd, end: size - 1, autoClose: false })) {
-      const data: Buffer = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk))
-      left -= data.length
-      if (sink.destroyed) break
-      if (!sink.write(data)) await roomIn(sink)
+  try {
+    const xattrs = xattrsOf(fd)
+    const key = `${stat.dev}:${stat.ino}`
+    const first = stat.nlink > 1 ? links.get(key) : undefined
+    if (first !== undefined) {
+      // With the attributes: many programs change the owner after they linked, which drops them.
+      yield encodeEntry({ ...entry, kind: 'link', target: first, bytes: 0, xattrs })
+      return
     }
+    links.set(key, entry.name)
+    yield encodeEntry({ ...entry, xattrs })
+    let left = entry.bytes
+    while (left > 0) {
+      const piece = Buffer.allocUnsafe(Math.min(left, pieceBytes))
+      // Waited for here, so that nothing is read any more from what is closed below.
+      const { bytesRead } = await read(fd, piece, 0, piece.length, entry.bytes - left)
+      if (bytesRead === 0) break
+      left -= bytesRead
+      yield piece.subarray(0, bytesRead)
+    }
+    // It has become shorter than its header promised.
+    for (; left > 0; left -= pieceBytes) yield Buffer.alloc(Math.min(left, pieceBytes))
+    yield Buffer.alloc(paddingOf(entry.bytes))
+  } finally {
+    closeSync(fd)
   }
-  closeSync(fd)
-  for (; left > 0 && !sink.destroyed; left -= padPieceBytes)
-    sink.write(Buffer.alloc(Math.min(left, padPieceBytes)))
-  sink.end(null)
-  await closed.promise
 }
 
-/** Until it takes more, or will never take anything again. */
-function roomIn(sink: ReturnType<Pack['entry']>): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      sink.off('drain', done)
-      sink.off('close', done)
-      resolve()
-    }
-    sink.on('drain', done)
-    sink.on('close', done)
-  })
+/** Those of another user namespace (revision 3) are written as the ones of this (revision 2). */
+function xattrsOf(fd: number): ReadonlyMap<string, Buffer> {
+  const value = getXattr(fd, capabilities)
+  if (value === undefined) return new Map()
+  const isThird = value.length === 24 && value[3] === 3
+  if (!isThird) return new Map([[capabilities, value]])
+  const second = Buffer.from(value.subarray(0, 20))
+  second[3] = 2
+  return new Map([[capabilities, second]])
 }
 
-function entry(tar: Pack, header: Header): Promise<void> {
-  return new Promise((resolve, reject) => {
-    tar
-      .entry(header, (error) => {
-        if (error) reject(error)
-        else resolve()
-      })
-      .end(null)
-  })
-}
-
-function headerOf(stat: Stats, name: string): Header {
+function entryOf(stat: Stats, name: Buffer): TarEntry {
   return {
+    kind: 'file',
     name,
     mode: stat.mode & 0o7777,
     uid: stat.uid,
     gid: stat.gid,
-    mtime: stat.mtime,
-    size: 0,
+    bytes: stat.size,
+    mtime: Math.floor(stat.mtimeMs / 1000),
+    target: Buffer.alloc(0),
+    major: 0,
+    minor: 0,
+    xattrs: new Map(),
   }
 }
 

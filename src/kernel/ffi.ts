@@ -31,6 +31,14 @@ const raw: {
   ) => number
   readonly umount2: (target: string, flags: number) => number
   readonly mkfifo: (path: string, mode: number) => number
+  readonly fgetxattr: (fd: number, name: string, value: Memory, size: number) => number
+  readonly lsetxattr: (
+    path: string,
+    name: string,
+    value: Memory,
+    size: number,
+    flags: number,
+  ) => number
   readonly socket: (domain: number, type: number, protocol: number) => number
   readonly bind: (fd: number, address: Memory, length: number) => number
   readonly connect: (fd: number, address: Memory, length: number) => number
@@ -94,6 +102,10 @@ const raw: {
   ),
   umount2: libc.func('int umount2(const char *target, int flags)'),
   mkfifo: libc.func('int mkfifo(const char *path, uint mode)'),
+  fgetxattr: libc.func('intptr_t fgetxattr(int fd, const char *name, void *value, size_t size)'),
+  lsetxattr: libc.func(
+    'int lsetxattr(const char *path, const char *name, const void *value, size_t size, int flags)',
+  ),
   socket: libc.func('int socket(int domain, int type, int protocol)'),
   bind: libc.func('int bind(int fd, const void *address, uint length)'),
   connect: libc.func('int connect(int fd, const void *address, uint length)'),
@@ -142,6 +154,14 @@ export function trimAllocator(): void {
     trim = () => 0
   }
   trim(0)
+}
+
+let mknod: ((path: string, mode: number, device: bigint) => number) | undefined
+
+/** glibc has it as a function since 2.33 only, so it is looked for when it is needed. */
+export function mknodCall(path: string, mode: number, device: bigint): number {
+  mknod ??= libc.func('int mknod(const char *path, uint mode, uint64_t device)')
+  return mknod(path, mode, device)
 }
 
 /** The number of the last failed call on this thread. */

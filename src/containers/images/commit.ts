@@ -1,10 +1,14 @@
 /** `docker commit`: what a container has changed, as one more layer on its image. */
 import { randomUUID } from 'node:crypto'
-import { snapshotter, unlessNotFound } from '../containerd/client.ts'
+import { layersOf } from '../changes.ts'
+import { snapshotter, unlessNotFound, type Containerd } from '../containerd/client.ts'
+import { layersAreIndirect, packLayer } from '../layer.ts'
 import type { Catalogue, Image } from './catalogue.ts'
 import type { ContentStore } from './content.ts'
 import { mediaTypes, parseDocument, parseImageConfig, type Descriptor } from './documents.ts'
 import { storeNewImage } from './store-image.ts'
+
+type MountList = Awaited<ReturnType<Containerd['snapshots']['mounts']>>['mounts']
 
 export interface CommitRequest {
   /** The container's snapshot: its id. */
@@ -53,15 +57,27 @@ export async function commitContainer(
 }
 
 async function diffLayer(key: string, parent: string, content: ContentStore): Promise<Descriptor> {
+  const { snapshots } = content.containerd
+  const { mounts } = await snapshots.mounts({ snapshotter, key })
+  if (layersAreIndirect()) return comparedLayer(mounts, parent, content)
+  const { digest, size } = await content.write(packLayer(layersOf(mounts)))
+  return { mediaType: mediaTypes.layer, digest, size }
+}
+
+/** containerd mounts both and compares all files. */
+async function comparedLayer(
+  mounts: MountList,
+  parent: string,
+  content: ContentStore,
+): Promise<Descriptor> {
   const { snapshots, diff } = content.containerd
   const viewKey = `commit-${randomUUID()}`
   const lower = await snapshots.view({ snapshotter, key: viewKey, parent }, content.options)
   try {
-    const upper = await snapshots.mounts({ snapshotter, key })
     const { diff: layer } = await diff.diff(
       {
         left: lower.mounts,
-        right: upper.mounts,
+        right: mounts,
         mediaType: mediaTypes.layer,
         ref: viewKey,
         labels: {},

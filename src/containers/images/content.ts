@@ -57,13 +57,20 @@ export class ContentStore {
     const ref = `portolan-${randomUUID()}`
     // Before it is there, or found to be there: then the collector never sees it without us.
     const hold = () => this.lease(digest, 'content')
+    let failure: { readonly error: unknown } | undefined
     const requests = async function* (): AsyncGenerator<WriteContentRequest> {
-      for await (const data of ahead(inMessages(source))) {
-        if (size === 0) head = Uint8Array.from(data.subarray(0, headBytes))
-        hash.update(data)
-        const offset = BigInt(size)
-        size += data.length
-        yield create(WriteContentRequestSchema, { action: WriteAction.WRITE, ref, offset, data })
+      try {
+        for await (const data of ahead(inMessages(source))) {
+          if (size === 0) head = Uint8Array.from(data.subarray(0, headBytes))
+          hash.update(data)
+          const offset = BigInt(size)
+          size += data.length
+          yield create(WriteContentRequestSchema, { action: WriteAction.WRITE, ref, offset, data })
+        }
+      } catch (error) {
+        // An end without a commit: what was begun is thrown away when containerd has taken it in.
+        failure = { error }
+        return
       }
       digest = `sha256:${hash.digest('hex')}`
       await hold()
@@ -74,14 +81,24 @@ export class ContentStore {
       for await (const answer of this.containerd.content.write(requests(), this.options)) {
         if (answer.digest !== '' && answer.action === WriteAction.COMMIT) digest = answer.digest
       }
+      if (failure !== undefined) throw failure.error
     } catch (error) {
       if (!isAlreadyExists(error)) {
-        await this.abort(ref)
+        await this.#throwAway(ref)
         throw error
       }
       await this.label(digest, labels)
     }
     return { digest, size, head }
+  }
+
+  /** The reason for it is what the user hears of; what stays behind goes when its lease does. */
+  async #throwAway(ref: string): Promise<void> {
+    try {
+      await this.abort(ref)
+    } catch (error) {
+      log.warn('what was written in vain could not be removed', { ref, error: messageOf(error) })
+    }
   }
 
   /** What is there already and maybe nobody else's any more is ours too from now on. */

@@ -1,6 +1,6 @@
 /** From layer blobs to committed snapshots, one per chain of layers, each unpacked only once. */
 import { createHash, randomUUID } from 'node:crypto'
-import { Refusal } from '../../base/refusal.ts'
+import { Refusal, messageOf } from '../../base/refusal.ts'
 import { isAlreadyExists, snapshotter, unlessNotFound } from '../containerd/client.ts'
 import type { ContentStore } from './content.ts'
 import { mediaTypes, type Descriptor } from './documents.ts'
@@ -66,10 +66,8 @@ async function unpackLayer(
   try {
     const { mediaType, digest, size } = layer
     const described = { mediaType, digest, size: BigInt(size), annotations: {} }
-    const { applied } = await diff.apply(
-      { diff: described, mounts: prepared.mounts },
-      content.options,
-    )
+    const request = { diff: described, mounts: prepared.mounts }
+    const { applied } = await diff.apply(request, content.options).catch(unpackingFailed)
     if (applied?.digest !== diffId) {
       throw new Refusal(
         'invalid',
@@ -81,4 +79,11 @@ async function unpackLayer(
     await unlessNotFound(snapshots.remove({ snapshotter, key }))
     if (!isAlreadyExists(error)) throw error
   }
+}
+
+/** Where containerd had the layer mounted meanwhile is nothing to the user. */
+function unpackingFailed(error: unknown): never {
+  if (error instanceof Refusal || isAlreadyExists(error)) throw error
+  const text = messageOf(error).replace(/^mount callback failed on \S+: /, '')
+  throw new Refusal('invalid', `the layer cannot be unpacked: ${text}`, { cause: error })
 }

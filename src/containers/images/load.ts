@@ -6,7 +6,6 @@
  */
 import { posix } from 'node:path'
 import type { Readable } from 'node:stream'
-import { extract, type Header } from 'tar-stream'
 import { messageOf, Refusal } from '../../base/refusal.ts'
 import { isObject } from '../shape.ts'
 import type { Catalogue, Image } from './catalogue.ts'
@@ -21,6 +20,8 @@ import {
   type Descriptor,
   type Manifest,
 } from './documents.ts'
+import type { TarEntry } from '../../base/tar/header.ts'
+import { readTar } from '../../base/tar/read.ts'
 import { decompressed } from './compression.ts'
 import { layerMediaType } from './layers.ts'
 import { machinePlatform, pickPlatform } from './platform.ts'
@@ -54,22 +55,18 @@ export async function readArchive(source: Readable, content: ContentStore): Prom
   const links = new Map<string, string>()
   const documents = new Map<string, string>()
   try {
-    const tar = (await decompressed(source)).pipe(extract())
-    source.on('error', (error) => tar.destroy(error))
-    for await (const entry of tar) {
-      const { header } = entry
-      const name = posix.normalize(header.name).replace(/^\/+/, '')
+    for await (const { entry, content: bytes } of readTar(await decompressed(source))) {
+      const name = posix.normalize(entry.name.toString()).replace(/^\/+/, '')
       if (blobs.size + links.size > filesMax)
         throw new Refusal('invalid', 'the tar has too many files')
-      if (isLink(header)) {
-        const base = header.type === 'symlink' ? posix.dirname(name) : ''
-        links.set(name, posix.normalize(posix.join(base, header.linkname)))
-      } else if (header.type === 'file' || header.type === 'contiguous-file') {
-        if (topDocuments.includes(name)) documents.set(name, await textOf(bytesOf(entry), header))
+      if (entry.kind === 'link' || entry.kind === 'symlink') {
+        const base = entry.kind === 'symlink' ? posix.dirname(name) : ''
+        links.set(name, posix.normalize(posix.join(base, entry.target.toString())))
+      } else if (entry.kind === 'file') {
+        if (topDocuments.includes(name)) documents.set(name, await textOf(bytes, entry))
         else if (!unneeded.includes(posix.basename(name)))
-          blobs.set(name, await content.write(bytesOf(entry)))
+          blobs.set(name, await content.write(bytes))
       }
-      entry.resume()
     }
   } catch (error) {
     if (error instanceof Refusal) throw error
@@ -78,18 +75,12 @@ export async function readArchive(source: Readable, content: ContentStore): Prom
   return { blobs, links, documents }
 }
 
-async function* bytesOf(entry: AsyncIterable<unknown>): AsyncGenerator<Uint8Array> {
-  for await (const piece of entry) if (piece instanceof Uint8Array) yield piece
-}
-
-const isLink = ({ type }: Header): boolean => type === 'symlink' || type === 'link'
-
-async function textOf(entry: AsyncIterable<Uint8Array>, header: Header): Promise<string> {
-  if (header.size > documentBytesMax) {
-    throw new Refusal('invalid', `invalid image: ${header.name} is too large`)
+async function textOf(content: AsyncIterable<Buffer>, entry: TarEntry): Promise<string> {
+  if (entry.bytes > documentBytesMax) {
+    throw new Refusal('invalid', `invalid image: ${entry.name.toString()} is too large`)
   }
-  const pieces: Uint8Array[] = []
-  for await (const piece of entry) pieces.push(piece)
+  const pieces: Buffer[] = []
+  for await (const piece of content) pieces.push(piece)
   return Buffer.concat(pieces).toString('utf8')
 }
 

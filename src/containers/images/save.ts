@@ -2,9 +2,14 @@
  * `docker save`: one tar that is an OCI layout and has Docker's manifest.json beside it. Blobs
  * stand under their digests, each once however many images share it.
  */
-import { posix } from 'node:path'
-import { PassThrough, Readable } from 'node:stream'
-import { pack, type Pack } from 'tar-stream'
+import { Readable } from 'node:stream'
+import {
+  encodeEntry,
+  encodeFile,
+  endOfArchive,
+  entryNamed,
+  paddingOf,
+} from '../../base/tar/header.ts'
 import type { Catalogue, Image } from './catalogue.ts'
 import type { ContentStore } from './content.ts'
 import type { Descriptor } from './documents.ts'
@@ -23,7 +28,6 @@ interface Saved {
   readonly tags: readonly string[]
 }
 
-const epoch = new Date(0)
 const blobPath = (digest: string): string => `blobs/${digest.replace(':', '/')}`
 
 /** The tar as a stream; an error on the way breaks it off. */
@@ -32,20 +36,7 @@ export function saveImages(
   catalogue: Catalogue,
   wanted: readonly Wanted[],
 ): Readable {
-  const tar = pack()
-  const out = new PassThrough()
-  const saved = gather(catalogue, wanted)
-  writeAll(content, tar, saved).catch((error: unknown) => {
-    out.destroy(error instanceof Error ? error : new Error(String(error)))
-  })
-  const copy = async function* () {
-    for await (const piece of tar) if (piece instanceof Uint8Array) yield piece
-  }
-  out.on('close', () => tar.destroy())
-  Readable.from(copy(), { objectMode: false })
-    .on('error', (error) => out.destroy(error))
-    .pipe(out)
-  return out
+  return Readable.from(archiveOf(content, gather(catalogue, wanted)), { objectMode: false })
 }
 
 /** One entry per image, with the names that were asked for. */
@@ -77,23 +68,27 @@ function tagsOf(image: Image, text: string): readonly string[] {
   return image.repoTags.filter((tag) => familiarRepository(parseReference(tag)) === repository)
 }
 
-async function writeAll(content: ContentStore, tar: Pack, saved: readonly Saved[]): Promise<void> {
+async function* archiveOf(
+  content: ContentStore,
+  saved: readonly Saved[],
+): AsyncGenerator<Uint8Array> {
   const blobs = new Map<string, Descriptor>()
   for (const { image, target } of saved) {
     for (const blob of [target, image.manifest.config, ...image.manifest.layers])
       blobs.set(blob.digest, blob)
   }
   for (const folder of ['blobs', 'blobs/sha256']) {
-    tar.entry({ name: `${folder}/`, type: 'directory', mode: 0o755, mtime: epoch })
+    yield encodeEntry(entryNamed(`${folder}/`, { kind: 'folder', mode: 0o755 }))
   }
-  for (const blob of [...blobs.values()].sort((a, b) => (a.digest < b.digest ? -1 : 1))) {
-    await writeBlob(content, tar, blob)
+  for (const { digest, size } of [...blobs.values()].sort(byDigest)) {
+    yield encodeEntry(entryNamed(blobPath(digest), { bytes: size }))
+    yield* content.read(digest)
+    yield Buffer.alloc(paddingOf(size))
   }
-  const document = (name: string, value: unknown) => {
-    tar.entry({ name, mode: 0o644, mtime: epoch }, JSON.stringify(value))
-  }
-  document('index.json', indexOf(saved))
-  document(
+  const document = (name: string, value: unknown) =>
+    encodeFile(name, Buffer.from(JSON.stringify(value)))
+  yield document('index.json', indexOf(saved))
+  yield document(
     'manifest.json',
     saved.map(({ image, tags }) => ({
       Config: blobPath(image.id),
@@ -101,9 +96,11 @@ async function writeAll(content: ContentStore, tar: Pack, saved: readonly Saved[
       Layers: image.manifest.layers.map(({ digest }) => blobPath(digest)),
     })),
   )
-  document('oci-layout', { imageLayoutVersion: '1.0.0' })
-  tar.finalize()
+  yield document('oci-layout', { imageLayoutVersion: '1.0.0' })
+  yield endOfArchive
 }
+
+const byDigest = (one: Descriptor, other: Descriptor): number => (one.digest < other.digest ? -1 : 1)
 
 function indexOf(saved: readonly Saved[]): unknown {
   const manifests = saved.flatMap(({ target, tags }) =>
@@ -122,27 +119,4 @@ function indexOf(saved: readonly Saved[]): unknown {
     })),
   )
   return { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }
-}
-
-async function writeBlob(
-  content: ContentStore,
-  tar: Pack,
-  { digest, size }: Descriptor,
-): Promise<void> {
-  const name = posix.normalize(blobPath(digest))
-  await new Promise<void>((resolve, reject) => {
-    const entry = tar.entry({ name, size, mode: 0o644, mtime: epoch }, (error) => {
-      if (error instanceof Error) reject(error)
-      else resolve()
-    })
-    const copy = async () => {
-      for await (const piece of content.read(digest)) {
-        if (!entry.write(piece)) await new Promise<void>((go) => entry.once('drain', () => go()))
-        if (entry.destroyed) return
-      }
-      entry.end(null)
-    }
-    entry.on('close', () => resolve())
-    copy().catch(reject)
-  })
 }
