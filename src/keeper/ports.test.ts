@@ -126,6 +126,29 @@ test('a container that refuses is refused to the client', async () => {
   })
 })
 
+test('what a container sent before it broke off reaches the client', async () => {
+  const answer = 'x'.repeat(100_000)
+  const { promise: brokenOff, resolve: tell } = Promise.withResolvers<void>()
+  await withServer((socket) => {
+    socket.on('data', () => socket.write(answer))
+    socket.on('end', () => {
+      socket.resetAndDestroy()
+      setTimeout(tell, 100)
+    })
+  }, () => withHolder(async (holder) => {
+    await holder.hold('e1', [hold()])
+    const client = connect({ host: '127.0.0.1', port: 8080, allowHalfOpen: true })
+    client.write('x')
+    await once(client, 'readable')
+    // Nothing more is read here until the container has broken off.
+    client.end()
+    await brokenOff
+    let seen = ''
+    for await (const chunk of client) seen += String(chunk)
+    assert.equal(seen.length, answer.length)
+  }))
+})
+
 test('conflicts are told in Docker\'s words and leave everything as it was', async () => {
   await withHolder(async (holder) => {
     const server = createServer().listen(8081, '0.0.0.0')

@@ -1,7 +1,8 @@
 /**
  * The TCP half of the relay: accepts, connects to the container, copies both ways; each side's
- * end of data is passed on alone, an error ends both. A source that the firewall's rules would
- * not let in is reset. SCTP ports are only held: their connections are reset too.
+ * end of data is passed on alone, an error ends both once the client has what came before it. A
+ * source that the firewall's rules would not let in is reset. SCTP ports are only held: their
+ * connections are reset too.
  */
 import { connect, Socket } from 'node:net'
 import { log } from '../base/log.ts'
@@ -16,6 +17,8 @@ const connectionsMax = 16_384
 const acceptsPerTurn = 64
 /** A container that does not answer its own host. */
 const connectTimeoutMs = 10_000
+/** A client that does not take the rest of what it was sent. */
+const restTimeoutMs = 10_000
 
 /** What one socket stands for, by family of the host address. */
 export type PortHolds = ReadonlyMap<4 | 6, PortHold>
@@ -72,10 +75,20 @@ export class TcpRelay {
     upstream.setNoDelay(true)
     client.setNoDelay(true)
     upstream.setTimeout(connectTimeoutMs, () => upstream.destroy())
-    upstream.on('connect', () => upstream.setTimeout(0))
+    let isConnected = false
+    upstream.on('connect', () => {
+      isConnected = true
+      upstream.setTimeout(0)
+    })
     // Refused by the container is refused to the client, in the same way.
-    upstream.on('error', () => client.resetAndDestroy())
-    upstream.on('close', () => client.destroy())
+    upstream.on('error', () => {
+      if (!isConnected) client.resetAndDestroy()
+    })
+    // A reset would take from the client what it has not read yet.
+    upstream.on('close', () => {
+      client.setTimeout(restTimeoutMs, () => client.destroy())
+      client.destroySoon()
+    })
     client.on('close', () => {
       upstream.destroy()
       this.#open--
