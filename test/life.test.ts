@@ -88,6 +88,61 @@ test('an exit while the daemon is away is told by the next one, with its code an
   await lab.expectNoLeaks()
 })
 
+interface HealthView {
+  readonly Status: string
+  readonly FailingStreak: number
+  readonly Log: readonly { readonly Start: string; readonly ExitCode: number; readonly Output: string }[]
+}
+
+/** Health as inspect shows it, as soon as `wanted` is true of it. */
+async function healthOf(lab: Lab, name: string, wanted: (health: HealthView) => boolean = () => true): Promise<HealthView> {
+  for (let tries = 0; ; tries++) {
+    const health: HealthView = JSON.parse(await lab.ok('inspect', '-f', '{{json .State.Health}}', name))
+    if (wanted(health)) return health
+    assert.ok(tries < 100, JSON.stringify(health))
+    await sleep(100)
+  }
+}
+
+test('what is known of a health outlives the daemon, killed or ended; nothing starts anew', async (t) => {
+  const lab = await Lab.start(t, { flags: ['--live-restore'] })
+  const probed = (name: string, command: string, interval: string, ...more: readonly string[]) =>
+    lab.ok('run', '-d', '--name', name, '--health-cmd', command, '--health-interval', interval, ...more, 'busybox', 'sleep', '1d')
+  await probed('well', 'echo fine', '1h', '--health-start-period', '20s', '--health-start-interval', '100ms')
+  await probed('ill', 'echo no; exit 3', '100ms', '--health-retries', '2')
+  await probed('failing', 'echo not yet; exit 1', '300ms', '--health-retries', '10000')
+  await probed('gone', 'true', '100ms')
+  const well = await healthOf(lab, 'well', ({ Status }) => Status === 'healthy')
+  await healthOf(lab, 'ill', ({ Status, Log }) => Status === 'unhealthy' && Log.length === 5)
+  await healthOf(lab, 'gone', ({ Status }) => Status === 'healthy')
+  await lab.ok('kill', 'gone')
+  const gone = await healthOf(lab, 'gone')
+  assert.equal(gone.Status, 'unhealthy')
+  const since = await lab.must('date +%s.%N')
+  for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+    const before = await healthOf(lab, 'failing', ({ FailingStreak }) => FailingStreak > 2)
+    await lab.endDaemon(signal)
+    await lab.startDaemon()
+    assert.deepEqual(await healthOf(lab, 'well'), well)
+    assert.equal((await healthOf(lab, 'ill')).Status, 'unhealthy')
+    assert.deepEqual(await healthOf(lab, 'gone'), gone)
+    assert.equal(await lab.ok('ps', '--filter', 'health=healthy', '--format', '{{.Names}}'), 'well')
+    const after = await healthOf(lab, 'failing', ({ FailingStreak }) => FailingStreak > before.FailingStreak + 2)
+    assert.equal(after.Status, 'starting')
+    assert.ok(after.Log.every(({ Output }) => Output === 'not yet\n'), JSON.stringify(after.Log.map(({ Start, ExitCode, Output }) => [Start, ExitCode, Output])))
+  }
+  const told = await lab.ok('events', '--since', since, '--until', await lab.must('date +%s.%N'), '--filter', 'event=health_status')
+  assert.equal(told, '')
+  // A start is a new beginning, of which the old results are told.
+  const wasIll = await healthOf(lab, 'ill')
+  await lab.ok('stop', '-t', '0', 'ill')
+  await lab.ok('start', 'ill')
+  const again = await healthOf(lab, 'ill', ({ Status }) => Status === 'unhealthy')
+  assert.equal(again.Log.length, 5)
+  assert.ok(wasIll.FailingStreak > 2)
+  await lab.expectNoLeaks()
+})
+
 test('SIGKILL of the keeper: names, ports and logs are back within a second', async (t) => {
   const lab = await populated(t)
   kill(lab, 'keeper')

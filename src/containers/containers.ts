@@ -35,6 +35,7 @@ import {
   type ExecStart,
 } from './exec.ts'
 import { exportContainer } from './export.ts'
+import { keepHealth } from './healthcheck.ts'
 import { inspectContainer, type InspectOptions } from './inspect.ts'
 import { listContainers, type ListOptions } from './list.ts'
 import { checkLogs, streamLogs, type LogRequest } from './logs.ts'
@@ -359,9 +360,9 @@ export class Containers {
   /** Watchers end; containers go on. */
   release(): void {
     this.#closing.abort()
-    for (const { live } of this.context.registry.all()) {
-      clearTimeout(live.restartTimer)
-      clearTimeout(live.health?.timer)
+    for (const container of this.context.registry.all()) {
+      clearTimeout(container.live.restartTimer)
+      keepHealth(this.context, container)
     }
   }
 

@@ -85,7 +85,7 @@ export async function handleExit(
   const { record, live } = container
   if (!hasProcess(record.state.status)) return
   lookForOom(context, container)
-  stopHealth(container)
+  stopHealth(context, container)
   const { restarting } = await settle(context, container, ended)
   const ranMs = Math.max(0, epochMs(ended.at) - epochMs(record.state.startedAt))
   tellVolumes(context, container, 'unmount')

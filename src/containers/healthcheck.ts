@@ -1,20 +1,25 @@
 /**
  * Health checks: the probe runs as an exec at the interval of the configuration; the last five
- * results are kept, and changes of status are told as events.
+ * results are kept, and changes of status are told as events. What is known outlives the daemon: at
+ * once where it changes, within half a minute where it does not.
  */
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import type { HealthConfig } from './config.ts'
 import { runProbe } from './exec-run.ts'
-import type { Health } from './health-record.ts'
+import { newHealth, type Health } from './health-record.ts'
 import { hasProcess } from './record.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
-import { now } from './time.ts'
+import { epochMs, now } from './time.ts'
 
 const resultsMax = 5
+/** Results that bring nothing new are stored so often only: each write is one of the disk. */
+const quietStoreMs = 30_000
 const outputBytesMax = 4096
 const defaults = { intervalMs: 30_000, timeoutMs: 30_000, startIntervalMs: 5_000, retries: 3 }
+/** A timer that is longer goes off at once. */
+const timerMsMax = 2 ** 31 - 1
 const ms = (nanoseconds: number, otherwise: number) =>
   nanoseconds > 0 ? nanoseconds / 1e6 : otherwise
 
@@ -29,43 +34,69 @@ function commandOf(
   return undefined
 }
 
-/** Begins to probe a container that was started. */
+/** Begins to probe a container that was started; of its last run the results stay. */
 export function startHealth(context: Context, container: Container): void {
-  begin(context, container, 'starting')
+  if (commandIn(container) === undefined) return
+  const results = container.live.health?.log ?? []
+  container.live.health = { ...newHealth(), log: results }
+  store(context, container)
+  probe(context, container)
 }
 
-/** Goes on after a restart of the daemon; the status is found out anew. */
+/** Goes on after a restart of the daemon, with what was known, at the time that was due. */
 export function restoreHealth(context: Context, container: Container): void {
-  begin(context, container, 'starting')
+  if (commandIn(container) === undefined) return
+  container.live.health ??= newHealth()
+  probe(context, container)
 }
 
-function begin(context: Context, container: Container, status: Health['status']): void {
-  const { Healthcheck, Shell } = container.record.config
-  const command = commandOf(Healthcheck, Shell)
-  if (command === undefined || Healthcheck === null) return
-  const health: Health = {
-    status,
-    failingStreak: 0,
-    log: [],
-    timer: undefined,
-    abort: new AbortController(),
-  }
-  container.live.health = health
-  const startedMs = Date.now()
+const commandIn = ({ record: { config } }: Container): readonly string[] | undefined =>
+  commandOf(config.Healthcheck, config.Shell)
+
+function store(context: Context, container: Container): void {
+  context.registry.saveHealth(container).catch((error: unknown) => {
+    log.warn('what is known of a health could not be stored', {
+      id: container.id,
+      error: messageOf(error),
+    })
+  })
+}
+
+/** Stores what is not stored yet; for the end of the daemon. */
+export function keepHealth(context: Context, container: Container): void {
+  const { health } = container.live
+  if (health === undefined) return
+  clearTimeout(health.timer)
+  const last = health.log.at(-1)
+  if (last !== undefined && epochMs(last.End) > health.storedMs) store(context, container)
+}
+
+function probe(context: Context, container: Container): void {
+  const { health } = container.live
+  const { Healthcheck } = container.record.config
+  const command = commandIn(container)
+  if (health === undefined || command === undefined || Healthcheck === null) return
+  const startedMs = epochMs(container.record.state.startedAt)
+  const last = health.log.at(-1)
+  let sinceMs = Math.max(startedMs, last === undefined ? 0 : epochMs(last.End))
   const next = () => {
     if (health.abort.signal.aborted || context.closing.aborted) return
     const inStart =
       Date.now() - startedMs < ms(Healthcheck.StartPeriod, 0) && health.status === 'starting'
-    const delayMs = inStart
+    const intervalMs = inStart
       ? ms(Healthcheck.StartInterval, defaults.startIntervalMs)
       : ms(Healthcheck.Interval, defaults.intervalMs)
+    const dueMs = Math.max(0, sinceMs + intervalMs - Date.now())
     health.timer = setTimeout(() => {
       check(context, container, health, command, inStart)
         .catch((error: unknown) => {
           log.warn('a health check failed to run', { id: container.id, error: messageOf(error) })
         })
-        .finally(next)
-    }, delayMs)
+        .finally(() => {
+          sinceMs = Date.now()
+          next()
+        })
+    }, Math.min(intervalMs, dueMs, timerMsMax))
     health.timer.unref()
   }
   next()
@@ -84,11 +115,13 @@ async function check(
   const timeoutMs = ms(config?.Timeout ?? 0, defaults.timeoutMs)
   const Start = now()
   const result = await runProbe(context, container, command, { timeoutMs, outputBytesMax })
-  if (result === undefined || health.abort.signal.aborted) return
+  // A daemon that lets go does not see how the probe ends.
+  const isOver = health.abort.signal.aborted || context.closing.aborted
+  if (result === undefined || isOver) return
   const { exitCode, output } = result
   const probe = { Start, End: now(), ExitCode: exitCode, Output: output }
   health.log = [...health.log, probe].slice(-resultsMax)
-  const before = health.status
+  const { status: before, failingStreak } = health
   if (exitCode === 0) {
     health.failingStreak = 0
     health.status = 'healthy'
@@ -97,16 +130,19 @@ async function check(
     const retries = config !== null && config.Retries > 0 ? config.Retries : defaults.retries
     if (health.failingStreak >= retries) health.status = 'unhealthy'
   }
+  const isNews = health.status !== before || health.failingStreak !== failingStreak
+  if (isNews || Date.now() - health.storedMs > quietStoreMs) store(context, container)
   if (health.status !== before) context.registry.tell(container, `health_status: ${health.status}`)
 }
 
 /** The container ended. */
-export function stopHealth(container: Container): void {
+export function stopHealth(context: Context, container: Container): void {
   const { health } = container.live
   if (health === undefined) return
   health.abort.abort()
   clearTimeout(health.timer)
   if (health.status === 'starting' || health.status === 'healthy') health.status = 'unhealthy'
+  store(context, container)
 }
 
 export function healthStatus({ live, record }: Container): 'none' | Health['status'] {

@@ -14,7 +14,7 @@ import { parseRecord } from './record.ts'
 import type { ContainerRecord } from './record.ts'
 import type { Exec } from './exec-record.ts'
 import { Freezer } from './freezer.ts'
-import type { Health } from './health-record.ts'
+import { healthDocument, parseHealth, type Health } from './health-record.ts'
 
 /** More watchers of one container than any fleet of clients has. */
 const waitersMax = 4096
@@ -66,6 +66,7 @@ export interface Container {
 }
 
 const collectionName = 'containers'
+const healthCollection = 'health'
 
 export class Registry {
   readonly queue = new KeyedQueue()
@@ -77,8 +78,11 @@ export class Registry {
   constructor(store: Store, emit: EmitEvent) {
     this.#store = store
     this.#emit = emit
+    const health = store.collection(healthCollection, parseHealth)
     for (const record of store.collection(collectionName, parseRecord).all()) {
-      this.#containers.set(record.id, newContainer(record))
+      const container = newContainer(record)
+      container.live.health = health.get(record.id)
+      this.#containers.set(record.id, container)
       this.#idByName.set(record.name, record.id)
     }
   }
@@ -148,8 +152,20 @@ export class Registry {
     return { collection: collectionName, id, document: record }
   }
 
+  /** Stores its health as it is now, or that there is none. */
+  async saveHealth({ id, live: { health } }: Container): Promise<void> {
+    if (this.#containers.get(id) === undefined) return
+    if (health !== undefined) health.storedMs = Date.now()
+    const document = health === undefined ? null : healthDocument(health)
+    await this.#store.write([{ collection: healthCollection, id, document }])
+  }
+
   async delete(container: Container): Promise<void> {
-    await this.#store.write([{ collection: collectionName, id: container.id, document: null }])
+    const { id } = container
+    await this.#store.write([
+      { collection: collectionName, id, document: null },
+      { collection: healthCollection, id, document: null },
+    ])
     this.#containers.delete(container.id)
     this.releaseName(container.record.name, container.id)
   }

@@ -121,9 +121,12 @@ class Connection implements KeeperConnection {
   }
 
   async setResolver(spec: ResolverSpec): Promise<void> {
-    const known: ResolverPorts = this.#desired.resolvers.get(spec.sandboxId)?.ports ?? anyPorts
-    const answer = await this.#ask({ method: 'setResolver', spec, ports: known })
-    this.#desired.resolvers.set(spec.sandboxId, { spec, ports: answer.ports ?? anyPorts })
+    const { sandboxId } = spec
+    const known: ResolverPorts = this.#desired.resolvers.get(sandboxId)?.ports ?? anyPorts
+    await this.#desired.whileAsked('resolvers', sandboxId, async () => {
+      const answer = await this.#ask({ method: 'setResolver', spec, ports: known })
+      this.#desired.resolvers.set(sandboxId, { spec, ports: answer.ports ?? anyPorts })
+    })
   }
 
   async removeResolver(sandboxId: string): Promise<void> {
@@ -132,8 +135,10 @@ class Connection implements KeeperConnection {
   }
 
   async holdPorts(endpointId: string, ports: readonly PortHold[]): Promise<void> {
-    await this.#ask({ method: 'holdPorts', endpointId, ports })
-    this.#desired.ports.set(endpointId, ports)
+    await this.#desired.whileAsked('ports', endpointId, async () => {
+      await this.#ask({ method: 'holdPorts', endpointId, ports })
+      this.#desired.ports.set(endpointId, ports)
+    })
   }
 
   async releasePorts(endpointId: string): Promise<void> {
@@ -141,7 +146,11 @@ class Connection implements KeeperConnection {
     await this.#tell({ method: 'releasePorts', endpointId })
   }
 
-  async openStdio(spec: StdioSpec): Promise<void> {
+  openStdio(spec: StdioSpec): Promise<void> {
+    return this.#desired.whileAsked('streams', spec.streamId, () => this.#openStdio(spec))
+  }
+
+  async #openStdio(spec: StdioSpec): Promise<void> {
     this.#hold(spec)
     try {
       const opening = { spec, stdinClosed: false, attachers: 0 }

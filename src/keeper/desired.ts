@@ -15,6 +15,25 @@ export class Desired {
   readonly resolvers = new Map<string, { spec: ResolverSpec; ports: ResolverPorts }>()
   readonly ports = new Map<string, readonly PortHold[]>()
   readonly streams = new Map<string, { spec: StdioSpec; stdinClosed: boolean; attachers: number }>()
+  /** Asked for and not answered yet: it may be refused, but must not be closed meanwhile. */
+  readonly #asked = {
+    resolvers: new Set<string>(),
+    ports: new Set<string>(),
+    streams: new Set<string>(),
+  }
+
+  async whileAsked<T>(
+    kind: 'resolvers' | 'ports' | 'streams',
+    id: string,
+    asking: () => Promise<T>,
+  ): Promise<T> {
+    this.#asked[kind].add(id)
+    try {
+      return await asking()
+    } finally {
+      this.#asked[kind].delete(id)
+    }
+  }
 
   /**
    * Takes the new records of a zone and answers what to tell the keeper: the difference, so that a
@@ -72,9 +91,9 @@ export class Desired {
     return {
       method: 'settle',
       zones: [...this.zones.keys()],
-      resolvers: [...this.resolvers.keys()],
-      ports: [...this.ports.keys()],
-      streams: [...this.streams.keys()],
+      resolvers: [...this.resolvers.keys(), ...this.#asked.resolvers],
+      ports: [...this.ports.keys(), ...this.#asked.ports],
+      streams: [...this.streams.keys(), ...this.#asked.streams],
     }
   }
 }
