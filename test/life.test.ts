@@ -4,7 +4,11 @@
  */
 import assert from 'node:assert/strict'
 import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import test from 'node:test'
+import { hasExited } from '../src/kernel/process.ts'
+import { readProc } from './lab/chaos.ts'
 import { Lab, sleep } from './lab/lab.ts'
 
 const server = 'mkdir -p /www; echo alive >/www/index.html; httpd -p 80 -h /www; i=0; while :; do echo line $i; i=$((i+1)); sleep 0.2; done'
@@ -187,6 +191,35 @@ for (const victim of ['daemon', 'keeper', 'containerd'] as const) {
     await lab.expectNoLeaks()
   })
 }
+
+test('a shim that does not answer is ended: that of a start that was cut off, and when its container is', async (t) => {
+  const lab = await Lab.start(t, { flags: ['--live-restore'] })
+  const idOf = (name: string) => lab.ok('inspect', '-f', '{{.Id}}', name)
+  const stopShim = (id: string) => {
+    const pid = readdirSync('/proc').filter((one) => /^\d+$/.test(one)).find((one) => {
+      const words = readProc(`/proc/${one}/cmdline`).split('\0')
+      return words[0]?.includes('containerd-shim') === true && words.includes(id)
+    })
+    process.kill(Number(pid ?? assert.fail(`no shim of ${id}`)), 'SIGSTOP')
+  }
+  for (const name of ['cut', 'stuck', 'fine']) await lab.ok('run', '-d', '--name', name, 'busybox', 'sleep', '1d')
+  const [cut, stuck] = [await idOf('cut'), await idOf('stuck')]
+  const pid = Number(await lab.ok('inspect', '-f', '{{.State.Pid}}', 'cut'))
+  await lab.endDaemon('SIGKILL')
+  // As the daemon leaves it that is killed before it has heard of the start.
+  const db = new DatabaseSync(join(lab.folder, 'data/portolan.db'))
+  db.prepare("UPDATE document SET body = json_set(body, '$.state.status', 'created', '$.state.pid', 0) WHERE id = ? AND collection = 'containers'").run(cut)
+  db.close()
+  stopShim(cut)
+  await lab.startDaemon()
+  assert.equal(await lab.ok('ps', '-a', '--format', '{{.Names}} {{.State}}'), 'fine running\nstuck running\ncut created')
+  assert.ok(hasExited(pid), 'the container of the start that was cut off has ended')
+  await lab.ok('start', 'cut')
+  stopShim(stuck)
+  await lab.ok('rm', '-f', 'stuck', 'cut')
+  await lab.ok('exec', 'fine', 'true')
+  await lab.expectNoLeaks()
+})
 
 test('a clean stop without live-restore stops containers; the next start restarts those that ask for it', async (t) => {
   const lab = await Lab.start(t)

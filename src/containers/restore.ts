@@ -7,9 +7,11 @@
  */
 import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import { unmountAll } from '../kernel/mount.ts'
+import { isTooLate } from './containerd/client.ts'
 import { Status as TaskStatus } from './containerd/gen/task_pb.ts'
 import { handleExit, taskOf, timeOf, watchExit } from './exit.ts'
 import { restoreHealth } from './healthcheck.ts'
@@ -25,6 +27,9 @@ import { now } from './time.ts'
 
 /** Starts that go on at the same time at daemon start. */
 const startsAtOnceMax = 4
+/** How often a shim is asked that does not answer; containerd gives it two seconds each time. */
+const looksMax = 8
+const lookAgainMs = 500
 
 interface Found {
   readonly container: Container
@@ -43,9 +48,12 @@ export class Restoration {
   /** Ids of the containers that run; their output is being read again. */
   async adopt(): Promise<ReadonlySet<string>> {
     const running = new Set<string>()
-    for (const container of this.#context.registry.all()) {
-      if (!hasProcess(container.record.state.status)) continue
-      const task = await taskOf(this.#context, container.id)
+    const alive = this.#context.registry
+      .all()
+      .filter(({ record }) => hasProcess(record.state.status))
+    const tasks = await Promise.all(alive.map(({ id }) => this.#knownTask(id)))
+    for (const [index, container] of alive.entries()) {
+      const task = tasks[index]
       const lives =
         task !== undefined &&
         (task.status === TaskStatus.RUNNING ||
@@ -65,6 +73,21 @@ export class Restoration {
       this.#found.push({ container, ended })
     }
     return running
+  }
+
+  /** A busy machine answers late: a container is lost only when its shim never does. */
+  async #knownTask(id: string) {
+    for (let looks = 0; looks < looksMax; looks++) {
+      try {
+        const task = await taskOf(this.#context, id)
+        if (task?.status !== TaskStatus.UNKNOWN) return task
+      } catch (error) {
+        if (!isTooLate(error)) throw error
+      }
+      log.debug('a shim does not answer yet', { id })
+      await sleep(lookAgainMs)
+    }
+    return undefined
   }
 
   async #adoptOne(container: Container, pid: number, paused: boolean): Promise<void> {

@@ -3,19 +3,24 @@
  * is awaited outside of it: a kill never waits behind a stop's grace period.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { log } from '../base/log.ts'
 import { Refusal, wrap } from '../base/refusal.ts'
 import { ContainerdAway, throughRestart } from './containerd/away.ts'
+import { isTooLate } from './containerd/client.ts'
 import { Status as TaskStatus } from './containerd/gen/task_pb.ts'
 import { taskOf } from './exit.ts'
 import { calledOffState, hasProcess, isRunning, pausedState, unpausedState } from './record.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
+import { endStrayShim } from './shims.ts'
 import { SIGKILL, signalNumber, stopSignalOf } from './signals.ts'
 import { checkStartable, startContainer } from './start.ts'
 import { endedMeanwhile, notRunning, taskFailure } from './task-failure.ts'
 
 /** After SIGKILL the kernel ends a process at once, unless it hangs in a system call. */
 const killTimeoutMs = 10_000
+/** A shim that has not passed a signal on by then is stuck. */
+const shimTimeoutMs = 10_000
 
 export interface StopOptions {
   /** '' = the container's own. */
@@ -115,11 +120,18 @@ async function settled(result: Promise<unknown>, timeoutMs: number | undefined):
 
 /** Fine when it has ended by itself meanwhile. It may come twice when containerd dies just then. */
 async function sendSignal(context: Context, container: Container, signal: number): Promise<void> {
-  const request = { containerId: container.id, execId: '', signal, all: false }
+  const { containerd } = context
+  const { id } = container
+  const request = { containerId: id, execId: '', signal, all: false }
   try {
-    await throughRestart(() => context.containerd.tasks.kill(request))
+    await throughRestart(() => containerd.tasks.kill(request, { timeoutMs: shimTimeoutMs }))
   } catch (error) {
-    if (!endedMeanwhile(container, error)) throw error
+    if (isTooLate(error) && signal === SIGKILL) {
+      log.warn('a shim does not answer and is ended, and its container with it', { id })
+      await endStrayShim(containerd, id)
+    } else if (!endedMeanwhile(container, error)) {
+      throw taskFailure(container, error, `cannot send signal ${signal}`)
+    }
   }
   context.registry.tell(container, 'kill', { signal: String(signal) })
 }

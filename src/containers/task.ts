@@ -4,6 +4,7 @@
  */
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { create } from '@bufbuild/protobuf'
 import { log } from '../base/log.ts'
 import { messageOf, Refusal } from '../base/refusal.ts'
@@ -14,7 +15,7 @@ import { cgroupsPathOf } from './cgroup-path.ts'
 import { removeCgroup } from './cgroup-removal.ts'
 import { anyMessage, anyOci } from './containerd/any.ts'
 import { ContainerdAway, throughRestart } from './containerd/away.ts'
-import { snapshotter, unlessNotFound } from './containerd/client.ts'
+import { isNotFound, isTooLate, snapshotter, unlessNotFound } from './containerd/client.ts'
 import { Status as TaskStatus } from './containerd/gen/task_pb.ts'
 import { OptionsSchema } from './containerd/gen/runc_options_pb.ts'
 import { logSizes } from './defaults.ts'
@@ -180,24 +181,62 @@ export async function forgetTask(context: Context, id: string): Promise<void> {
   if (record !== undefined) await removeCgroup(cgroupsPathOf(record, context.config))
 }
 
+/** How long a shim may take to answer: on a busy machine it starts runc for much. */
+const shimPatienceMs = 20_000
+/** Between looks whether containerd has noticed that a shim ended. */
+const noticeMs = 50
+
 async function forgetKnown(context: Context, id: string): Promise<void> {
-  const { tasks, containers } = context.containerd
-  const found = await unlessNotFound(containers.get({ id }))
+  const { containerd } = context
+  const found = await unlessNotFound(containerd.containers.get({ id }))
   if (found === undefined) return
-  const task = await unlessNotFound(tasks.get({ containerId: id, execId: '' }))
-  if (task !== undefined && task.process?.status !== TaskStatus.STOPPED) {
-    await unlessNotFound(tasks.kill({ containerId: id, execId: '', signal: 9, all: true })).catch(
-      ended,
-    )
-    await unlessNotFound(tasks.wait({ containerId: id, execId: '' })).catch(ended)
+  if (!(await endTask(context, id))) {
+    log.warn('a shim does not answer and is ended', { id })
+    await endStrayShim(containerd, id)
+    await untilForgotten(context, id)
   }
-  // Also where no task is told of: a creation that was cut off may have left its shim.
-  await unlessNotFound(tasks.delete({ containerId: id }))
-  await unlessNotFound(containers.delete({ id }))
+  await unlessNotFound(containerd.containers.delete({ id }))
+}
+
+/** False when the shim does not answer: cut off while it made the container, it never will. */
+async function endTask(context: Context, id: string): Promise<boolean> {
+  const { tasks } = context.containerd
+  const request = { containerId: id, execId: '' }
+  const options = { timeoutMs: shimPatienceMs }
+  try {
+    const status = (await unlessNotFound(tasks.get(request, options)))?.process?.status
+    if (status === TaskStatus.UNKNOWN) return false
+    if (status !== undefined && status !== TaskStatus.STOPPED) {
+      await unlessNotFound(tasks.kill({ ...request, signal: 9, all: true }, options)).catch(ended)
+      await unlessNotFound(tasks.wait(request, options)).catch(ended)
+    }
+    // Also where no task is told of: a creation that was cut off may have left its shim.
+    await unlessNotFound(tasks.delete({ containerId: id }, options))
+    return true
+  } catch (error) {
+    if (isTooLate(error)) return false
+    throw error
+  }
+}
+
+/** containerd cleans up after a shim by itself, when it sees that it has gone. */
+async function untilForgotten({ containerd }: Context, id: string): Promise<void> {
+  const deadline = Date.now() + shimPatienceMs
+  for (;;) {
+    try {
+      await containerd.tasks.delete({ containerId: id }, { timeoutMs: shimPatienceMs })
+    } catch (error) {
+      if (isNotFound(error)) return
+      if (error instanceof ContainerdAway || Date.now() > deadline) throw error
+      log.debug('a task is not deleted yet', { id, error: messageOf(error) })
+    }
+    await sleep(noticeMs)
+  }
 }
 
 /** A task that has ended already answers with an error to a kill: as it should be. */
 function ended(error: unknown): void {
+  if (isTooLate(error)) throw error
   log.debug('a task ended before it was told to', { error: messageOf(error) })
 }
 

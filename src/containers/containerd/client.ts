@@ -107,6 +107,10 @@ const hasCode = (error: unknown, code: Code): boolean =>
 export const isNotFound = (error: unknown): boolean => hasCode(error, Code.NotFound)
 export const isAlreadyExists = (error: unknown): boolean => hasCode(error, Code.AlreadyExists)
 export const isUnimplemented = (error: unknown): boolean => hasCode(error, Code.Unimplemented)
+/** Ours, or one that containerd had for a shim: some versions say it in words only. */
+export const isTooLate = (error: unknown): boolean =>
+  hasCode(error, Code.DeadlineExceeded) ||
+  (error instanceof ConnectError && error.rawMessage.includes('context deadline exceeded'))
 export const isFailedPrecondition = (error: unknown): boolean =>
   hasCode(error, Code.FailedPrecondition)
 
