@@ -195,7 +195,15 @@ test('info, images, streams: what else depends on the version', async () => {
   const image = (field: string) => async (version: string) =>
     at(await get(version, '/images/busybox/json'), field) === undefined
   assert.equal(await since(image('VirtualSize')), '1.44')
-  assert.equal(await since(image('Container')), '1.45')
+  // docker-compose 1.29 cannot do without; what it was built in is told of none.
+  assert.deepEqual(await Promise.all(['1.41', '1.51'].map(image('ContainerConfig'))), [false, false])
+  assert.equal(await image('Container')('1.41'), true)
+  const sparse = async (version: string) =>
+    at(await get(version, '/images/busybox/json'), 'Config', 'Hostname') === undefined
+  assert.equal(await since(sparse), '1.50')
+  const typed = async (version: string) =>
+    at(await get(version, '/system/df?type=volume'), 'Containers') === null
+  assert.equal(await since(typed), '1.42')
   const described = async (version: string) =>
     at(await get(version, '/images/busybox/json'), 'Descriptor') !== undefined
   assert.equal(await since(described), '1.48')

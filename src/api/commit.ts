@@ -43,7 +43,8 @@ async function commit(images: Images, containers: Containers, request: ApiReques
     const made = await images.commit({
       snapshotKey: id,
       imageId: record.imageId,
-      config: isObject(merged) ? merged : {},
+      // Whose root this was is no part of the image.
+      config: isObject(merged) ? { ...merged, Hostname: '', Image: '' } : {},
       name,
       comment,
       author: query.get('author') ?? '',

@@ -91,6 +91,9 @@ async function logs(containers: Containers, request: ApiRequest): Promise<undefi
     since: moment('since'),
     until: moment('until'),
   }
+  if (!options.stdout && !options.stderr) {
+    throw new Refusal('invalid', 'Bad parameters: you must choose at least one stream')
+  }
   const { tty } = containers.checkLogs(id, options)
   response.writeHead(200, { 'Content-Type': streamType(tty, version) })
   response.flushHeaders()

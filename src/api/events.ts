@@ -9,6 +9,9 @@ import { openJsonStream, type JsonStream } from './stream.ts'
 /** setTimeout counts in 31 bits; a later end is as good as none. */
 const timerMsMax = 2 ** 31 - 1
 
+/** The first version that tells of it. */
+const sinceImageCreate = 146
+
 export function eventRoutes(events: EventLog): readonly Route[] {
   return [{ method: 'GET', pattern: '/events', handle: (request) => streamEvents(events, request) }]
 }
@@ -27,6 +30,8 @@ async function streamEvents(events: EventLog, request: ApiRequest): Promise<unde
   }
   const stream = open(request)
   const write = (event: RecordedEvent) => {
+    const isNew = event.type === 'image' && event.action === 'create'
+    if (isNew && version < sinceImageCreate) return
     if (passes(event, filters)) stream.write(render(event, version))
   }
   if (since !== undefined) for (const event of events.past(since, until)) write(event)

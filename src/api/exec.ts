@@ -68,6 +68,9 @@ async function create(containers: Containers, request: ApiRequest): Promise<Repl
   return { status: 201, json: { Id: execId } }
 }
 
+/** Before this version it was named and did nothing. */
+const sinceConsoleSize = 142
+
 const startDecoder = d.struct('container.ExecStartOptions', {
   Detach: d.bool,
   Tty: d.bool,
@@ -79,14 +82,14 @@ async function start(containers: Containers, request: ApiRequest): Promise<Reply
   const body = await request.json(startDecoder)
   const { tty } = containers.checkExecStart(id)
   if (
-    body.ConsoleSize !== null &&
+    request.version >= sinceConsoleSize &&
     body.ConsoleSize !== undefined &&
     body.ConsoleSize.length > 0 &&
     !tty
   ) {
     throw new Refusal('invalid', 'console size is only supported when TTY is enabled')
   }
-  const consoleSize = body.ConsoleSize ?? undefined
+  const consoleSize = request.version >= sinceConsoleSize ? (body.ConsoleSize ?? undefined) : undefined
   if (body.Detach) {
     await containers.startExec(id, { client: undefined, consoleSize })
     return { status: 200 }

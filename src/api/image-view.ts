@@ -11,7 +11,6 @@ import type { ApiVersion } from './route.ts'
 const since = {
   emptyNames: 143,
   noVirtualSize: 144,
-  noContainer: 145,
   descriptor: 148,
   ociConfig: 150,
 } as const
@@ -28,11 +27,12 @@ const goTime = (time: string): string =>
 function namesOf(
   { repoTags, repoDigests }: Image,
   version: ApiVersion,
-): { readonly RepoTags: readonly string[]; readonly RepoDigests: readonly string[] } {
-  const old = version < since.emptyNames && repoTags.length === 0 && repoDigests.length === 0
+): { readonly RepoTags: readonly string[]; readonly RepoDigests: readonly string[] | null } {
+  const none = version < since.emptyNames && repoDigests.length === 0
+  const old = none && repoTags.length === 0
   return old
     ? { RepoTags: ['<none>:<none>'], RepoDigests: ['<none>@<none>'] }
-    : { RepoTags: repoTags, RepoDigests: repoDigests }
+    : { RepoTags: repoTags, RepoDigests: none ? null : repoDigests }
 }
 
 /** @param usage what only `system df` counts */
@@ -62,7 +62,6 @@ const configOf = ({ config }: Image) => configShape.decode(config, 'Image.Config
 export function imageInspect(image: Image, version: ApiVersion): object {
   const { document } = image
   const config = shownConfig(configShape.show(configOf(image)), version)
-  const old = version < since.noContainer
   return {
     Id: image.id,
     RepoTags: image.repoTags,
@@ -70,7 +69,6 @@ export function imageInspect(image: Image, version: ApiVersion): object {
     Parent: '',
     Comment: commentOf(document),
     Created: goTime(image.created),
-    ...(old ? { Container: '' } : {}),
     // Gone since 1.45, but docker-compose 1.29 asks at the newest version and cannot do without.
     ContainerConfig: configShape.show(configShape.decode(null, '')),
     DockerVersion: document.dockerVersion,

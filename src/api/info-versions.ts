@@ -3,6 +3,7 @@ import type { ApiVersion } from './route.ts'
 
 /** API versions from which on a field is there, or no longer. */
 const since = {
+  noKernelMemory: 142,
   containerd: 146,
   firewallBackend: 149,
   noExpected: 149,
@@ -15,6 +16,7 @@ const commits = ['ContainerdCommit', 'RuncCommit', 'InitCommit'] as const
 /** @param info the newest version's document */
 export function infoAt(version: ApiVersion, info: object): object {
   const shown: Record<string, unknown> = { ...info }
+  if (version >= since.noKernelMemory) delete shown['KernelMemory']
   if (version < since.containerd) delete shown['Containerd']
   if (version < since.firewallBackend) delete shown['FirewallBackend']
   if (version < since.noBridgeNf) {

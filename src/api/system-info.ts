@@ -36,6 +36,7 @@ export interface SystemFacts {
     readonly memoryLimit: boolean
     readonly swapLimit: boolean
     readonly kernelMemoryTcp: boolean
+    readonly kernelMemory: boolean
     readonly pidsLimit: boolean
     readonly cpuCfs: boolean
     readonly oomKillDisable: boolean
@@ -76,6 +77,7 @@ export function renderInfo(facts: SystemFacts): object {
     },
     MemoryLimit: cgroup.memoryLimit,
     SwapLimit: cgroup.swapLimit,
+    ...(cgroup.kernelMemory ? { KernelMemory: true } : {}),
     ...(cgroup.kernelMemoryTcp ? { KernelMemoryTCP: true } : {}),
     CpuCfsPeriod: cgroup.cpuCfs,
     CpuCfsQuota: cgroup.cpuCfs,

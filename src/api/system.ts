@@ -117,24 +117,25 @@ function renderVersion(facts: SystemFacts): unknown {
   }
 }
 
+/** Before this version all of it is told, whatever was asked for. */
+const sinceTypes = 142
+
 const usageParts = ['container', 'image', 'volume', 'build-cache']
 
 async function diskUsage(system: SystemVerbs, { query, version }: ApiRequest): Promise<Reply> {
-  const asked = query.getAll('type')
+  const asked = version < sinceTypes ? [] : query.getAll('type')
   for (const part of asked) {
     if (!usageParts.includes(part)) throw new Refusal('invalid', `unknown object type: ${part}`)
   }
   const parts = new Set(asked.length === 0 ? usageParts : asked)
   const usage = await system.diskUsage(parts)
   const shown = (part: string, list: readonly unknown[]) => (parts.has(part) ? list : null)
-  const legacy = version < 142 ? { BuilderSize: 0 } : {}
   const json = {
     LayersSize: usage.layersBytes,
     Images: shown('image', usage.images),
     Containers: shown('container', usage.containers),
     Volumes: shown('volume', usage.volumes),
     BuildCache: shown('build-cache', []),
-    ...legacy,
   }
   return { status: 200, json }
 }

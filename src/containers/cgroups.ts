@@ -22,6 +22,8 @@ export interface CgroupLayout {
   readonly swapLimit: boolean
   /** Buffers of TCP, v1 only. */
   readonly kernelMemoryTcp: boolean
+  /** Of the kernel, v1 only; known, and never limited by us. */
+  readonly kernelMemory: boolean
   readonly memoryLimit: boolean
   readonly pidsLimit: boolean
   readonly cpuCfs: boolean
@@ -80,6 +82,7 @@ function probe(): CgroupLayout {
       trees,
       swapLimit: available.includes('memory'),
       kernelMemoryTcp: false,
+      kernelMemory: false,
       memoryLimit: available.includes('memory'),
       pidsLimit: available.includes('pids'),
       cpuCfs: available.includes('cpu'),
@@ -95,6 +98,7 @@ function probe(): CgroupLayout {
     unified: '',
     trees,
     swapLimit: memory !== '' && existsSync(join(memory, 'memory.memsw.limit_in_bytes')),
+    kernelMemory: memory !== '' && existsSync(join(memory, 'memory.kmem.limit_in_bytes')),
     kernelMemoryTcp:
       memory !== '' && existsSync(join(memory, 'memory.kmem.tcp.limit_in_bytes')),
     memoryLimit: memory !== '',

@@ -17,6 +17,7 @@ import type { Platform } from './images/documents.ts'
 import { platformName } from './images/platform.ts'
 import { mountPoints } from './mount-points.ts'
 import { checkName, inventName } from './names.ts'
+import { volumeWarnings } from './no-effect.ts'
 import { storedLinks } from './links.ts'
 import { isUserNetwork, modeKind, modeName } from './network-mode.ts'
 import { networkName, wantedNetworks } from './networking.ts'
@@ -49,9 +50,12 @@ export async function createContainer(
   request: CreateRequest,
   options: CreateOptions,
 ): Promise<Created> {
-  const givenHostConfig = request.HostConfig ?? hostConfigShape.decode({}, 'HostConfig')
+  const givenHostConfig = ofVersion(request.HostConfig, options.apiVersion)
   const endpoints = requestedEndpoints(request, options.apiVersion)
-  const warnings = [...checkContainer(context, request, givenHostConfig)]
+  const warnings = [
+    ...checkContainer(context, request, givenHostConfig),
+    ...(options.apiVersion >= 142 ? volumeWarnings(givenHostConfig) : []),
+  ]
   const checked = checkResources(givenHostConfig, false)
   warnings.push(...checked.warnings)
   const hostConfig = resolveModes(context, withDefaults(checked.resources, context.config))
@@ -122,6 +126,12 @@ export async function createContainer(
     throw error
   }
   return { id, warnings }
+}
+
+/** Older clients name a size of the console and mean none. */
+function ofVersion(given: HostConfig | null, apiVersion: number): HostConfig {
+  const hostConfig = given ?? hostConfigShape.decode({}, 'HostConfig')
+  return apiVersion >= 142 ? hostConfig : { ...hostConfig, ConsoleSize: null }
 }
 
 /** Clients answer 404 by pulling the image for the platform. */

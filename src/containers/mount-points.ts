@@ -237,11 +237,8 @@ function checkReadOnly(spec: MountSpec): void {
 const propagationOf = (spec: MountSpec): string => spec.BindOptions?.Propagation ?? ''
 
 function checkMountSpec(spec: MountSpec): void {
-  if (spec.Type === '') throw badMount(spec, 'mount type unknown')
-  if (!['bind', 'volume', 'tmpfs'].includes(spec.Type)) {
-    throw badMount(spec, 'mount type unknown')
-  }
   if (spec.Target === '') throw badMount(spec, 'field Target must not be empty')
+  if (!['bind', 'volume', 'tmpfs'].includes(spec.Type)) throw badMount(spec, 'mount type unknown')
   if (cleanDestination(spec.Target) === '/') {
     throw badMount(spec, "invalid specification: destination can't be '/'")
   }

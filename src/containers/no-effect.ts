@@ -41,7 +41,6 @@ export function noEffectWarnings(config: Config, hostConfig: HostConfig): readon
     ...logWarnings(hostConfig),
     ...securityWarnings(hostConfig),
     ...portWarnings(config),
-    ...volumeWarnings(hostConfig),
     ...(config.ArgsEscaped
       ? ['ArgsEscaped is for images of Windows. ArgsEscaped has no effect.']
       : []),
@@ -60,7 +59,8 @@ function portWarnings({ ExposedPorts }: Config): readonly string[] {
     .map((key) => `ExposedPorts ${JSON.stringify(key)} is no port. It has no effect.`)
 }
 
-function volumeWarnings({ VolumeDriver, Mounts }: HostConfig): readonly string[] {
+/** Told since API 1.42. */
+export function volumeWarnings({ VolumeDriver, Mounts }: HostConfig): readonly string[] {
   const passedOver = (Mounts ?? []).some(({ Type }) => Type === 'volume')
   if (VolumeDriver === '' || !passedOver) return []
   return [

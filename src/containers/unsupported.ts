@@ -95,12 +95,10 @@ export function discardUnsupported<R extends Resources>(
   given: R,
   layout: CgroupLayout,
 ): { readonly resources: R; readonly warnings: readonly string[] } {
-  if (given.IOMaximumBandwidth !== 0 || given.IOMaximumIOps !== 0) {
-    throw new Refusal(
-      'invalid',
-      'invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps',
-    )
-  }
+  const qos = (what: string) =>
+    new Refusal('invalid', `invalid option: QoS maximum ${what} configuration is not supported on linux`)
+  if (given.IOMaximumBandwidth !== 0) throw qos('bandwidth')
+  if (given.IOMaximumIOps !== 0) throw qos('IOPs')
   checkRealtime(given, controllers(layout)('cpu', 'no such', 'cpu.rt_runtime_us'))
   const warnings: string[] = []
   let resources = given
