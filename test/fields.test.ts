@@ -259,6 +259,19 @@ test('a part of a volume is mounted, and nothing outside of it', { skip: olderCl
   await lab.ok('volume', 'rm', 'parts')
 })
 
+test('a start that was cut off leaves no part of a volume mounted', { skip: olderCli }, async () => {
+  await lab.ok('run', '-d', '--restart', 'always', '--name', 'part', '-v', 'parts:/v', '--mount', 'type=volume,source=parts,target=/x,volume-subpath=.', 'busybox', 'sleep', '600')
+  await lab.endDaemon('SIGKILL')
+  // As a daemon leaves them that is killed between these mounts and those of the container.
+  const left = join(lab.folder, 'run/parts', 'f'.repeat(64))
+  await lab.must(`mkdir -p ${left}/0 && touch ${left}/1 && mount --bind /etc ${left}/0 && mount --bind /etc/passwd ${left}/1`)
+  await lab.startDaemon()
+  assert.doesNotMatch(await lab.must('cat /proc/self/mountinfo'), /run\/parts/)
+  assert.equal(await lab.must(`ls ${join(lab.folder, 'run/parts')}; test -s /etc/passwd && echo whole`), 'whole')
+  await lab.ok('rm', '-f', 'part')
+  await lab.ok('volume', 'rm', 'parts')
+})
+
 test('read-only is so for what is mounted below, unless that is not wanted', { skip: olderCli }, async () => {
   const folder = join(lab.folder, 'below')
   await lab.must(`mkdir -p ${folder}/sub; mount -t tmpfs none ${folder}/sub`)

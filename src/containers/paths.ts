@@ -29,3 +29,7 @@ export function containerPaths(config: ContainersConfig, id: string): ContainerP
     io: join(config.execRoot, 'io', id),
   }
 }
+
+/** Where parts of volumes are mounted while containers start, in a folder of each. */
+export const partsFolder = ({ execRoot }: Pick<ContainersConfig, 'execRoot'>): string =>
+  join(execRoot, 'parts')

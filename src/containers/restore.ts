@@ -22,6 +22,8 @@ import { containerLabel, holdRootfs, removeSnapshot, snapshotOwners } from './ro
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
 import { idsOfShims } from './shims.ts'
+import { partsFolder } from './paths.ts'
+import { dropSubpaths } from './subpaths.ts'
 import { fifosOf, forgetTask, stdioSpec } from './task.ts'
 import { now } from './time.ts'
 
@@ -47,6 +49,7 @@ export class Restoration {
 
   /** Ids of the containers that run; their output is being read again. */
   async adopt(): Promise<ReadonlySet<string>> {
+    dropSubpaths(partsFolder(this.#context.config))
     const running = new Set<string>()
     const alive = this.#context.registry
       .all()

@@ -10,7 +10,7 @@ import { log } from '../base/log.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import { mount, isMountPoint } from '../kernel/mount.ts'
 import { appArmorProfile } from './apparmor.ts'
-import { containerPaths } from './paths.ts'
+import { containerPaths, partsFolder } from './paths.ts'
 import { joinAttachers } from './attach.ts'
 import { ContainerdAway } from './containerd/away.ts'
 import { watchExit } from './exit.ts'
@@ -88,7 +88,7 @@ async function startOnce(
     undo.push(() => tellVolumes(context, container, 'unmount'))
     undo.push(() => context.networks.close(container.id))
     const network = await openNetwork(context, container)
-    const parts = join(context.config.execRoot, 'parts', container.id)
+    const parts = join(partsFolder(context.config), container.id)
     const subpaths = openSubpaths(parts, container.record.mounts)
     opened = subpaths
     const root = { path: rootfs, mounts: new Map<string, string>() }

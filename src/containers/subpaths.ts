@@ -3,14 +3,16 @@
  * link to anywhere, so the part is opened first, then looked at where it is, and mounted by its
  * descriptor, at a place of ours until the container has it: what is mounted is what was looked at.
  *
- * A crash between leaves such a mount behind; the container's next start takes it away.
+ * A crash between leaves such a mount behind; the daemon's next start takes it away.
  */
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readlinkSync,
   realpathSync,
   rmSync,
@@ -54,6 +56,21 @@ export function openSubpaths(folder: string, points: readonly MountPoint[]): Sub
     close()
     throw error
   }
+}
+
+/**
+ * Takes away what starts left behind that were cut off. To be called while none goes on.
+ * @param folder with those of all containers
+ */
+export function dropSubpaths(folder: string): void {
+  for (const container of namesIn(folder)) {
+    for (const name of namesIn(join(folder, container))) putAway(join(folder, container, name))
+    rmdirSync(join(folder, container))
+  }
+}
+
+function namesIn(folder: string): readonly string[] {
+  return existsSync(folder) ? readdirSync(folder) : []
 }
 
 function mountPart(point: MountPoint, place: string): void {
