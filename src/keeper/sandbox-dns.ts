@@ -2,8 +2,9 @@
  * The name server of one sandbox: UDP and TCP on 127.0.0.11 inside its network namespace.
  *
  * It listens on random ports; a small nft table of our own in the namespace leads port 53 of that
- * address to them, so that a program in the container can still bind port 53 itself. After `close`
- * no descriptor of ours is in the namespace, which can then end.
+ * address to them, so that a program in the container can still bind port 53 itself. Where there is
+ * no nftables, it listens on port 53 of that address, and a container cannot bind that port of all
+ * addresses. After `close` no descriptor of ours is in the namespace, which can then end.
  */
 import { createServer, type Server, type Socket } from 'node:net'
 import { log } from '../base/log.ts'
@@ -66,22 +67,20 @@ export class SandboxDns {
     this.#resolver = new Resolver(zones, spec)
     this.#forwarder = new Forwarder(spec.netnsPath, spec)
     const ns = openNetns(spec.netnsPath)
-    const opened: number[] = []
+    let opened: Listening | undefined
     try {
       this.#inode = ns.inode
-      this.#udp = listen(ns, 'udp', wanted.udp)
-      opened.push(this.#udp.fd)
-      const tcp = listen(ns, 'tcp', wanted.tcp)
-      opened.push(tcp.fd)
-      this.ports = { udp: this.#udp.port, tcp: tcp.port }
-      nft(ns, redirectTable(this.ports))
+      opened = openListening(ns, wanted)
+      const { udp, tcp } = opened
+      this.#udp = udp
+      this.ports = { udp: udp.port, tcp: tcp.port }
       this.#watch = watchReadable(this.#udp.fd, () => survive(() => this.#readable()))
       this.#server = createServer((connection) => this.#serve(connection))
       this.#server.maxConnections = connectionsMax
       this.#server.on('error', (error) => log.warn('name server', { error: messageOf(error) }))
       this.#server.listen({ fd: tcp.fd })
     } catch (error) {
-      for (const fd of opened) closeFd(fd)
+      if (opened !== undefined) closeBoth(opened)
       throw error
     } finally {
       ns.close()
@@ -203,6 +202,65 @@ function survive(action: () => void): void {
 
 function complain(error: unknown): void {
   log.error('a query was not answered', { error: messageOf(error) })
+}
+
+interface Listening {
+  readonly udp: BoundSocket
+  readonly tcp: BoundSocket
+}
+
+const dnsPort = 53
+let complained = false
+
+/** On the wanted ports or others, with port 53 led there; or on port 53 itself. */
+function openListening(ns: Netns, wanted: ResolverPorts): Listening {
+  const free = (port: number) => (port === dnsPort ? 0 : port)
+  const listening = both(
+    () => listen(ns, 'udp', free(wanted.udp)),
+    () => listen(ns, 'tcp', free(wanted.tcp)),
+  )
+  try {
+    nft(ns, redirectTable({ udp: listening.udp.port, tcp: listening.tcp.port }))
+    return listening
+  } catch (error) {
+    closeBoth(listening)
+    if (!isKernelError(error)) throw error
+    const direct = onPort53(ns, error)
+    if (!complained) {
+      log.warn('containers with a resolver cannot bind port 53 of all addresses', {
+        reason: messageOf(error),
+      })
+    }
+    complained = true
+    return direct
+  }
+}
+
+/** @param reason why it cannot be led elsewhere; thrown where the container has the port itself */
+function onPort53(ns: Netns, reason: Error): Listening {
+  const options = { address: resolverAddress, port: dnsPort } as const
+  const at = (protocol: 'udp' | 'tcp') => listenIn(ns, { ...options, protocol })
+  try {
+    return both(() => at('udp'), () => at('tcp'))
+  } catch (error) {
+    if (isKernelError(error, 'EADDRINUSE')) throw reason
+    throw error
+  }
+}
+
+/** Both sockets, or none. */
+function both(udp: () => BoundSocket, tcp: () => BoundSocket): Listening {
+  const first = udp()
+  try {
+    return { udp: first, tcp: tcp() }
+  } catch (error) {
+    closeFd(first.fd)
+    throw error
+  }
+}
+
+function closeBoth({ udp, tcp }: Listening): void {
+  for (const { fd } of [udp, tcp]) closeFd(fd)
 }
 
 /** One transaction; replaces the table of a keeper before this one. */
