@@ -2,32 +2,32 @@
 import {
   hostOptions, merged, networkOptions, processOptions, type Part,
 } from './container-options.ts'
-import type { Pair } from './pair.ts'
+import type { Panel } from './panel.ts'
 import { pairwise, type Levels } from './pairwise.ts'
 
-export async function containerTopic(pair: Pair): Promise<void> {
-  await pair.ask('create net1', 'POST', '/networks/create',
+export async function containerTopic(panel: Panel): Promise<void> {
+  await panel.ask('create net1', 'POST', '/networks/create',
     { Name: 'net1', IPAM: { Config: [{ Subnet: '10.61.0.0/16' }] } }, { keep: 'net1' })
   for (const options of [networkOptions, processOptions, hostOptions]) {
     for (const [name, values] of Object.entries(options)) {
       let index = 0
-      for (const value of values.slice(1)) await createAndInspect(pair, `${name} ${++index}`, [value])
+      for (const value of values.slice(1)) await createAndInspect(panel, `${name} ${++index}`, [value])
     }
-    await pairs(pair, options)
+    await pairs(panel, options)
   }
-  await pair.do('DELETE', '/networks/net1')
+  await panel.do('DELETE', '/networks/net1')
 }
 
-async function pairs(pair: Pair, options: Levels<Part>): Promise<void> {
+async function pairs(panel: Panel, options: Levels<Part>): Promise<void> {
   let index = 0
   for (const row of pairwise(options)) {
-    await createAndInspect(pair, `pairs of ${Object.keys(options)[0]} ${++index}`, Object.values(row))
+    await createAndInspect(panel, `pairs of ${Object.keys(options)[0]} ${++index}`, Object.values(row))
   }
 }
 
-async function createAndInspect(pair: Pair, what: string, parts: readonly Part[]): Promise<void> {
+async function createAndInspect(panel: Panel, what: string, parts: readonly Part[]): Promise<void> {
   const body = merged([{ Image: 'busybox' }, ...parts])
-  await pair.ask(`create: ${what}`, 'POST', '/containers/create?name=box', body, { keep: 'box' })
-  await pair.ask(`inspect created: ${what}`, 'GET', '/containers/box/json')
-  await pair.do('DELETE', '/containers/box?v=1&force=1')
+  await panel.ask(`create: ${what}`, 'POST', '/containers/create?name=box', body, { keep: 'box' })
+  await panel.ask(`inspect created: ${what}`, 'GET', '/containers/box/json')
+  await panel.do('DELETE', '/containers/box?v=1&force=1')
 }

@@ -5,7 +5,7 @@
  * 20.10 waits a quarter of a minute.
  */
 import { names } from './networks.ts'
-import type { Pair } from './pair.ts'
+import type { Panel } from './panel.ts'
 
 type Case = readonly [method: string, path: string, body?: unknown, headers?: Record<string, string>]
 
@@ -171,29 +171,30 @@ const verbCases: readonly Case[] = [
   ['GET', '/plugins'], ['GET', '/plugins/nope/json'], ['GET', '/distribution/Bad%20Name/json'], ['POST', '/swarm/leave'],
 ]
 
-export async function errorTopic(pair: Pair): Promise<void> {
-  await pair.do('POST', '/networks/create', { Name: 'netc', IPAM: { Config: [{ Subnet: '10.65.0.0/16' }] } })
-  await pair.do('POST', '/networks/create', { Name: 'netd', IPAM: { Config: [{ Subnet: '10.66.0.0/16' }] } })
+export async function errorTopic(panel: Panel): Promise<void> {
+  await panel.do('POST', '/networks/create', { Name: 'netc', IPAM: { Config: [{ Subnet: '10.65.0.0/16' }] } })
+  await panel.do('POST', '/networks/create', { Name: 'netd', IPAM: { Config: [{ Subnet: '10.66.0.0/16' }] } })
   const body = { Image: 'busybox', Cmd: ['sleep', '600'], HostConfig: { NetworkMode: 'netc' } }
   for (const name of ['err', 'idle']) {
-    await pair.ask(`create ${name}`, 'POST', `/containers/create?name=${name}`, body, { keep: name })
+    await panel.ask(`create ${name}`, 'POST', `/containers/create?name=${name}`, body, { keep: name })
   }
-  await pair.do('POST', '/containers/err/start')
+  await panel.do('POST', '/containers/err/start')
   for (const cases of [containerCases, networkCases, verbCases]) {
     for (const [method, path, sent, headers] of cases) {
       const what = `${method} ${path} ${JSON.stringify(sent) ?? ''}`.replace('"Image":"busybox",', '')
       const known = path.includes('/create')
-      await pair.ask(`error: ${what}`, method, path, sent,
+      await panel.ask(`error: ${what}`, method, path, sent,
         { line: true, ...(headers === undefined ? {} : { headers }), ...(known ? { keep: 'wrong' } : {}) })
-      if (path.startsWith('/containers/create')) await pair.do('DELETE', '/containers/{{wrong}}?force=1&v=1')
-      if (path.startsWith('/networks/create')) await pair.do('DELETE', '/networks/{{wrong}}')
-      if (path.startsWith('/volumes/create')) await pair.do('POST', '/volumes/prune')
+      if (path.startsWith('/containers/create')) await panel.do('DELETE', '/containers/{{wrong}}?force=1&v=1')
+      if (path.startsWith('/networks/create')) await panel.do('DELETE', '/networks/{{wrong}}')
+      if (path.startsWith('/volumes/create')) await panel.do('POST', '/volumes/prune')
     }
   }
-  await pair.ask('networks after all refusals', 'GET', '/networks', undefined, { pick: names })
-  await pair.ask('containers after all refusals', 'GET', '/containers/json?all=1')
-  await pair.ask('err after all refusals', 'GET', '/containers/err/json')
-  for (const name of ['err', 'idle']) await pair.do('DELETE', `/containers/${name}?force=1`)
+  await panel.ask('networks after all refusals', 'GET', '/networks', undefined, { pick: names })
+  await panel.ask('containers after all refusals', 'GET', '/containers/json?all=1')
+  await panel.ask('err after all refusals', 'GET', '/containers/err/json')
+  for (const name of ['err', 'idle']) await panel.do('DELETE', `/containers/${name}?force=1`)
+  for (const name of ['netc', 'netd']) await panel.do('DELETE', `/networks/${name}`)
   // 20.10 keeps the image of a commit whose name it refuses.
-  await pair.do('POST', '/images/prune')
+  await panel.do('POST', '/images/prune')
 }

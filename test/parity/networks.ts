@@ -1,8 +1,8 @@
 /** Networks: options by themselves and in pairs, and the verbs connect, disconnect, prune, rm. */
 import type { Part } from './container-options.ts'
 import { merged } from './container-options.ts'
-import { addresses, natRules } from './kernel.ts'
-import type { Pair } from './pair.ts'
+import { natRules, networkState, state } from './kernel.ts'
+import type { Panel } from './panel.ts'
 import { pairwise } from './pairwise.ts'
 
 const ipam = (...pools: readonly Part[]): Part => ({ IPAM: { Config: pools } })
@@ -31,69 +31,69 @@ const networkOptions: Readonly<Record<string, readonly Part[]>> = {
   ],
 }
 
-export async function networkTopic(pair: Pair): Promise<void> {
-  await pair.ask('list of predefined networks', 'GET', '/networks', undefined, { pick: byName })
+export async function networkTopic(panel: Panel): Promise<void> {
+  await panel.ask('list of predefined networks', 'GET', '/networks', undefined, { pick: byName })
   for (const name of ['bridge', 'host', 'none']) {
-    await pair.ask(`inspect ${name}`, 'GET', `/networks/${name}`)
+    await panel.ask(`inspect ${name}`, 'GET', `/networks/${name}`)
   }
   let index = 0
   for (const row of pairwise(networkOptions)) {
-    await lifeOf(pair, `pairs ${++index}`, Object.values(row), true)
+    await lifeOf(panel, `pairs ${++index}`, Object.values(row), true)
   }
-  await lifeOf(pair, 'an empty IPAM', [{ IPAM: {} }])
-  await lifeOf(pair, 'options for IPAM', [{ IPAM: { Driver: 'default', Options: { k: 'v' } } }])
-  await lifeOf(pair, 'empty options', [option({})])
-  await sixth(pair)
-  await configNetworks(pair)
-  await lookups(pair)
+  await lifeOf(panel, 'an empty IPAM', [{ IPAM: {} }])
+  await lifeOf(panel, 'options for IPAM', [{ IPAM: { Driver: 'default', Options: { k: 'v' } } }])
+  await lifeOf(panel, 'empty options', [option({})])
+  await sixth(panel)
+  await configNetworks(panel)
+  await lookups(panel)
 }
 
 async function lifeOf(
-  pair: Pair, what: string, parts: readonly Part[], kernel = false,
+  panel: Panel, what: string, parts: readonly Part[], kernel = false,
 ): Promise<void> {
   const body = merged([{ Name: 'made' }, ...parts])
-  await pair.ask(`create network: ${what}`, 'POST', '/networks/create', body, { keep: 'made' })
-  await pair.ask(`inspect network: ${what}`, 'GET', '/networks/made')
+  await panel.ask(`create network: ${what}`, 'POST', '/networks/create', body, { keep: 'made' })
+  await panel.ask(`inspect network: ${what}`, 'GET', '/networks/made')
   if (kernel) {
-    await pair.observe(`addresses of network: ${what}`, 'ip -j addr', addresses)
-    await pair.observe(`nat rules of network: ${what}`, 'iptables-save -t nat', natRules)
+    await panel.observe(`kernel with network: ${what}`, state, networkState)
+    await panel.observe(`nat rules of network: ${what}`, 'iptables-save -t nat', natRules)
   }
-  await pair.ask(`remove network: ${what}`, 'DELETE', '/networks/made')
+  await panel.ask(`remove network: ${what}`, 'DELETE', '/networks/made')
 }
 
-async function sixth(pair: Pair): Promise<void> {
-  await lifeOf(pair, 'IPv6 with its subnet',
+async function sixth(panel: Panel): Promise<void> {
+  await lifeOf(panel, 'IPv6 with its subnet',
     [{ EnableIPv6: true }, ipam({ Subnet: 'fd00:70::/64' })], true)
-  await lifeOf(pair, 'two families',
+  await lifeOf(panel, 'two families',
     [{ EnableIPv6: true }, ipam({ Subnet: 'fd00:70::/64' }, { Subnet: '10.70.0.0/24' })], true)
-  await lifeOf(pair, 'IPv6 with a gateway',
+  await lifeOf(panel, 'IPv6 with a gateway',
     [{ EnableIPv6: true }, ipam({ Subnet: 'fd00:70::/64', Gateway: 'fd00:70::ff' })], true)
-  await lifeOf(pair, 'an IPv6 subnet without IPv6', [ipam({ Subnet: 'fd00:70::/64' })])
+  await lifeOf(panel, 'an IPv6 subnet without IPv6', [ipam({ Subnet: 'fd00:70::/64' })])
 }
 
-async function configNetworks(pair: Pair): Promise<void> {
-  await pair.ask('create a template', 'POST', '/networks/create', {
+async function configNetworks(panel: Panel): Promise<void> {
+  await panel.ask('create a template', 'POST', '/networks/create', {
     Name: 'template', ConfigOnly: true, Labels: { a: 'b' },
     IPAM: { Config: [{ Subnet: '10.71.0.0/24' }] },
     Options: { 'com.docker.network.driver.mtu': '1400' },
   }, { keep: 'template' })
-  await pair.ask('inspect the template', 'GET', '/networks/template')
-  await lifeOf(pair, 'from a template', [{ ConfigFrom: { Network: 'template' } }], true)
-  await lifeOf(pair, 'from a missing template', [{ ConfigFrom: { Network: 'nope' } }])
-  await lifeOf(pair, 'from a template, with labels',
+  await panel.ask('inspect the template', 'GET', '/networks/template')
+  await lifeOf(panel, 'from a template', [{ ConfigFrom: { Network: 'template' } }], true)
+  await lifeOf(panel, 'from a missing template', [{ ConfigFrom: { Network: 'nope' } }])
+  await lifeOf(panel, 'from a template, with labels',
     [{ ConfigFrom: { Network: 'template' }, Labels: { x: 'y' } }])
-  await lifeOf(pair, 'from a template, with options',
+  await lifeOf(panel, 'from a template, with options',
     [{ ConfigFrom: { Network: 'template' }, Options: { x: 'y' } }])
-  await pair.ask('remove the template', 'DELETE', '/networks/template')
+  await panel.ask('remove the template', 'DELETE', '/networks/template')
 }
 
 const filters = (filter: object): string => encodeURIComponent(JSON.stringify(filter))
 
-async function lookups(pair: Pair): Promise<void> {
-  await pair.do('POST', '/networks/create', { Name: 'alpha', Labels: { color: 'red' } })
-  await pair.do('POST', '/networks/create', { Name: 'alphabet', Internal: true })
-  await pair.do('POST', '/networks/create', { Name: 'a/b c' })
-  await pair.ask('inspect by a name with a slash', 'GET', '/networks/a%2Fb%20c')
+async function lookups(panel: Panel): Promise<void> {
+  await panel.do('POST', '/networks/create', { Name: 'alpha', Labels: { color: 'red' } })
+  await panel.do('POST', '/networks/create', { Name: 'alphabet', Internal: true })
+  await panel.do('POST', '/networks/create', { Name: 'a/b c' })
+  await panel.ask('inspect by a name with a slash', 'GET', '/networks/a%2Fb%20c')
   const wanted: readonly object[] = [
     { name: ['alpha'] }, { name: ['^alpha$'] }, { label: ['color'] }, { label: ['color=red'] },
     { label: ['color=blue'] }, { driver: ['bridge'] }, { driver: ['brid'] }, { driver: ['null'] },
@@ -103,22 +103,22 @@ async function lookups(pair: Pair): Promise<void> {
     { id: ['{{made}}'] },
   ]
   for (const filter of wanted) {
-    await pair.ask(`networks ${JSON.stringify(filter)}`, 'GET',
+    await panel.ask(`networks ${JSON.stringify(filter)}`, 'GET',
       `/networks?filters=${filters(filter)}`, undefined, { pick: names })
   }
   for (const text of ['zz', '[]', '', '{"name":"x"}']) {
-    await pair.ask(`networks with filters «${text}»`, 'GET',
+    await panel.ask(`networks with filters «${text}»`, 'GET',
       `/networks?filters=${encodeURIComponent(text)}`, undefined, { pick: names })
   }
   for (const query of ['verbose=true', 'verbose=zz', 'scope=local', 'scope=swarm', 'scope=zz']) {
-    await pair.ask(`inspect with ${query}`, 'GET', `/networks/alpha?${query}`)
+    await panel.ask(`inspect with ${query}`, 'GET', `/networks/alpha?${query}`)
   }
-  await pair.ask('prune by a label', 'POST', `/networks/prune?filters=${filters({ label: ['color'] })}`)
-  await pair.ask('prune by until', 'POST', `/networks/prune?filters=${filters({ until: ['24h'] })}`)
-  await pair.ask('prune by nonsense', 'POST', `/networks/prune?filters=${filters({ foo: ['x'] })}`)
-  await pair.ask('prune by a bad time', 'POST', `/networks/prune?filters=${filters({ until: ['zz'] })}`)
-  await pair.ask('prune', 'POST', '/networks/prune', undefined, { pick: sortedNames })
-  await pair.ask('prune nothing', 'POST', '/networks/prune')
+  await panel.ask('prune by a label', 'POST', `/networks/prune?filters=${filters({ label: ['color'] })}`)
+  await panel.ask('prune by until', 'POST', `/networks/prune?filters=${filters({ until: ['24h'] })}`)
+  await panel.ask('prune by nonsense', 'POST', `/networks/prune?filters=${filters({ foo: ['x'] })}`)
+  await panel.ask('prune by a bad time', 'POST', `/networks/prune?filters=${filters({ until: ['zz'] })}`)
+  await panel.ask('prune', 'POST', '/networks/prune', undefined, { pick: sortedNames })
+  await panel.ask('prune nothing', 'POST', '/networks/prune')
 }
 
 /** Engines list networks in the order of a Go map. */

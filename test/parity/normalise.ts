@@ -18,26 +18,31 @@ const numbers: Readonly<Record<string, string>> = {
 
 /** The same document with every word that belongs to one run replaced. */
 export function normalised(value: unknown, how: Normalising): unknown {
-  if (typeof value === 'string') return text(value, how)
+  if (typeof value === 'string') return cleaned(value, how)
   if (Array.isArray(value)) return value.map((item) => normalised(item, how))
   if (typeof value !== 'object' || value === null) return value
   const entries = Object.entries(value).map(sortedMounts).map(([key, item]): [string, unknown] => {
     const word = numbers[key]
     if (word !== undefined && typeof item === 'number' && item > 0) return [key, word]
-    return [text(key, how), normalised(item, how)]
+    return [cleaned(key, how), normalised(item, how)]
   })
   return Object.fromEntries(entries)
 }
 
-/** Docker lists mounts and ports in the order of a Go map, another one each time. */
+/** Docker lists mounts, ports and volumes in the order of a Go map, another one each time. */
 function sortedMounts([key, value]: [string, unknown]): [string, unknown] {
-  if (!['Mounts', 'Ports'].includes(key) || !Array.isArray(value)) return [key, value]
+  if (!['Mounts', 'Ports', 'Volumes'].includes(key) || !Array.isArray(value)) return [key, value]
+  if (key === 'Volumes') {
+    const name = (volume: unknown) => /"Name":"([^"]*)"/.exec(JSON.stringify(volume))?.[1]
+    return [key, [...value].sort((a, b) => String(name(a)).localeCompare(String(name(b))))]
+  }
   if (key === 'Ports') return [key, value.map((port) => JSON.stringify(port)).sort()]
   const target = (mount: unknown) => /"(?:Destination|Target)":"([^"]*)"/.exec(JSON.stringify(mount))?.[1]
   return [key, [...value].sort((a, b) => String(target(a)).localeCompare(String(target(b))))]
 }
 
-function text(value: string, { folder, names }: Normalising): string {
+/** The same for a text alone. */
+export function cleaned(value: string, { folder, names }: Normalising): string {
   let result = value
   for (const [name, id] of names) {
     if (!/^[0-9a-f]{64}$/.test(id)) continue
@@ -50,10 +55,19 @@ function text(value: string, { folder, names }: Normalising): string {
     .replace('endpoints: b, a', 'endpoints: a, b')
     .replace(/container <\w+ 12> is using/, 'container <one> is using')
     // 20.10 goes on behind the pool it used last, newer engines take the lowest free one.
-    .replaceAll(/\b(172\.(1[89]|2\d|3[01])\.0|192\.168\.\d+)\.(\d+)(\/\d+)?/g, '<pool>.$3')
+    .replaceAll(/\b(172\.(1[89]|2\d|3[01])\.(0|255)|192\.168\.\d+)\.(\d+)(\/\d+)?/g, '<pool>.$4')
     .replaceAll(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)/g,
       (time) => (time === zeroTime || time.startsWith('1970') ? time : '<time>'))
     .replaceAll(/(?<!sha256:)\b[0-9a-f]{64}\b/g, '<id>')
+    // An older containerd says it behind every sentence of the runtime.
+    .replaceAll(/: unknown(?=\r?\n|$)/g, '')
+    // Processors of the machine.
+    .replace(/(from 0\.01 to )\d+\.\d\d(, as there are only )\d+/, '$1<n>$2<n>')
+    .replace(/(Available: )[\d,-]+/, '$1<cpus>')
+    // Ports that the engine chose.
+    .replaceAll(/\b327\d\d\b/g, '<port>')
+    // Newer engines draw MAC addresses by lot; those that were asked for begin like this.
+    .replaceAll(/\b(?!02:42:aa:bb|ff:ff|00:00:00:00)[0-9a-f]{2}(:[0-9a-f]{2}){5}\b/g, '<mac>')
     .replaceAll(/\bbr-[0-9a-f]{12}\b/g, 'br-<12>')
     .replaceAll(/\bveth[0-9a-f]{7}\b/g, '<veth>')
     .replaceAll(/\b(?=\d*[a-f])(?=[a-f]*\d)[0-9a-f]{12}\b/g, '<12>')

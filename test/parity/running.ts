@@ -1,7 +1,7 @@
 /** Running containers: what inspect, ps, the kernel, exec, logs, top and wait say of them. */
 import { merged, type Part } from './container-options.ts'
-import { addresses, inside, lines, natRules } from './kernel.ts'
-import type { Pair } from './pair.ts'
+import { natRules, networkState, state, stateInside } from './kernel.ts'
+import type { Panel } from './panel.ts'
 
 const host = (part: Part): Part => ({ HostConfig: part })
 const endpoint = (settings: Part): Part =>
@@ -57,38 +57,36 @@ const seen = 'hostname; cat /etc/hosts; grep -v "^#" /etc/resolv.conf | grep .; 
   'cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range; ' +
   'grep -E "^(Cap|NoNew|Seccomp)" /proc/self/status; awk "{print \\$5}" /proc/self/mountinfo | sort'
 
-export async function runningTopic(pair: Pair): Promise<void> {
-  await pair.do('POST', '/networks/create', { Name: 'netr', IPAM: { Config: [{ Subnet: '10.62.0.0/16' }] } })
-  await pair.do('POST', '/networks/create', { Name: 'netint', Internal: true, IPAM: { Config: [{ Subnet: '10.63.0.0/16' }] } })
-  await pair.do('POST', '/networks/create', { Name: 'netsix', EnableIPv6: true, IPAM: { Config: [{ Subnet: 'fd00:64::/64' }, { Subnet: '10.64.0.0/16' }] } })
+export async function runningTopic(panel: Panel): Promise<void> {
+  await panel.do('POST', '/networks/create', { Name: 'netr', IPAM: { Config: [{ Subnet: '10.62.0.0/16' }] } })
+  await panel.do('POST', '/networks/create', { Name: 'netint', Internal: true, IPAM: { Config: [{ Subnet: '10.63.0.0/16' }] } })
+  await panel.do('POST', '/networks/create', { Name: 'netsix', EnableIPv6: true, IPAM: { Config: [{ Subnet: 'fd00:64::/64' }, { Subnet: '10.64.0.0/16' }] } })
   for (const name of ['netr', 'netint', 'netsix']) {
-    await pair.ask(`inspect ${name}`, 'GET', `/networks/${name}`, undefined, { keep: name })
+    await panel.ask(`inspect ${name}`, 'GET', `/networks/${name}`, undefined, { keep: name })
   }
-  await pair.ask('create stays', 'POST', '/containers/create?name=stays',
+  await panel.ask('create stays', 'POST', '/containers/create?name=stays',
     { Image: 'busybox', Cmd: ['sleep', '600'], ExposedPorts: { '7/tcp': {} } }, { keep: 'stays' })
-  await pair.ask('start stays', 'POST', '/containers/stays/start')
-  for (const [what, parts] of Object.entries(runs)) await runOne(pair, what, parts)
-  await pair.ask('remove stays', 'DELETE', '/containers/stays?force=1')
-  for (const name of ['netr', 'netint', 'netsix']) await pair.do('DELETE', `/networks/${name}`)
+  await panel.ask('start stays', 'POST', '/containers/stays/start')
+  for (const [what, parts] of Object.entries(runs)) await runOne(panel, what, parts)
+  await panel.ask('remove stays', 'DELETE', '/containers/stays?force=1')
+  for (const name of ['netr', 'netint', 'netsix']) await panel.do('DELETE', `/networks/${name}`)
 }
 
-async function runOne(pair: Pair, what: string, parts: readonly Part[]): Promise<void> {
+async function runOne(panel: Panel, what: string, parts: readonly Part[]): Promise<void> {
   const body = merged([{ Image: 'busybox', Cmd: ['sleep', '600'], StopSignal: 'SIGKILL' }, ...parts])
-  await pair.ask(`create: ${what}`, 'POST', '/containers/create?name=run', body, { keep: 'run' })
-  const started = await pair.ask(`start: ${what}`, 'POST', '/containers/run/start')
-  await pair.ask(`inspect running: ${what}`, 'GET', '/containers/run/json')
-  await pair.ask(`list running: ${what}`, 'GET', '/containers/json')
+  await panel.ask(`create: ${what}`, 'POST', '/containers/create?name=run', body, { keep: 'run' })
+  const started = await panel.ask(`start: ${what}`, 'POST', '/containers/run/start')
+  await panel.ask(`inspect running: ${what}`, 'GET', '/containers/run/json')
+  await panel.ask(`list running: ${what}`, 'GET', '/containers/json')
   if (started) {
-    await pair.exec(`inside: ${what}`, 'run', ['sh', '-c', seen])
-    const shared = what.startsWith('host mode')
-    if (!shared) await pair.observe(`links inside: ${what}`, 'ip -j addr', inside, 'run')
-    await pair.observe(`routes inside: ${what}`, 'ip route', lines, 'run')
-    await pair.observe(`addresses: ${what}`, 'ip -j addr', addresses)
-    await pair.observe(`nat rules: ${what}`, 'iptables-save -t nat', natRules)
+    await panel.exec(`inside: ${what}`, 'run', ['sh', '-c', seen])
+    await panel.observe(`kernel inside: ${what}`, stateInside, networkState, 'run')
+    await panel.observe(`kernel of the host: ${what}`, state, networkState)
+    await panel.observe(`nat rules: ${what}`, 'iptables-save -t nat', natRules)
   }
-  await pair.ask(`start again: ${what}`, 'POST', '/containers/run/start')
-  await pair.ask(`stop: ${what}`, 'POST', '/containers/run/stop?t=0')
-  await pair.ask(`inspect stopped: ${what}`, 'GET', '/containers/run/json')
-  await pair.ask(`list stopped: ${what}`, 'GET', '/containers/json?all=1')
-  await pair.ask(`remove: ${what}`, 'DELETE', '/containers/run?v=1')
+  await panel.ask(`start again: ${what}`, 'POST', '/containers/run/start')
+  await panel.ask(`stop: ${what}`, 'POST', '/containers/run/stop?t=0')
+  await panel.ask(`inspect stopped: ${what}`, 'GET', '/containers/run/json')
+  await panel.ask(`list stopped: ${what}`, 'GET', '/containers/json?all=1')
+  await panel.ask(`remove: ${what}`, 'DELETE', '/containers/run?v=1')
 }
