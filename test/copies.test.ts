@@ -251,7 +251,7 @@ const diffs: readonly (readonly [script: string, changes: string])[] = [
 test('diff reads whiteouts and opaque folders, in the layers below, too', async () => {
   await lab.ok('run', '--name', 'one', 'busybox', 'sh', '-c', 'mkdir -p /var/old /srv/gone /var/a/x; touch /var/old/f /srv/gone/f')
   await lab.ok('commit', 'one', 'layers:1')
-  await lab.ok('run', '--name', 'two', 'layers:1', 'sh', '-c', 'rm -rf /var/old /srv/gone /var/a; mkdir -p /var/a/b /srv/d; touch /var/a/b/c /var/a/f /srv/d/1 /srv/file; ln -s f /var/a/l; echo h >/srv/h')
+  await lab.ok('run', '--name', 'two', 'layers:1', 'sh', '-c', 'rm -rf /var/old /srv/gone /var/a; mkdir -p /var/a/b /srv/d; touch /var/a/b/c /srv/d/1 /srv/file; touch -d 2020-01-01 /var/a/f; ln -s f /var/a/l; echo h >/srv/h')
   await lab.ok('commit', 'two', 'layers:2')
   for (const [command, changes] of diffs) {
     await lab.ok('run', '--name', 'diffed', 'layers:2', 'sh', '-c', command)

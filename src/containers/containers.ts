@@ -253,11 +253,7 @@ export class Containers {
   }
 
   readArchive(idOrName: string, path: string, ready: (stat: PathStat) => Writable): Promise<void> {
-    const target = this.#target(idOrName)
-    return readArchive(this.context, target, path, (stat) => {
-      this.context.registry.tell(target.container, 'archive-path')
-      return ready(stat)
-    })
+    return readArchive(this.context, this.#target(idOrName), path, ready)
   }
 
   async writeArchive(

@@ -6,22 +6,17 @@ import { execFile } from 'node:child_process'
 import { chmodSync, chownSync, lstatSync, readdirSync, utimesSync } from 'node:fs'
 import { promisify } from 'node:util'
 import type { MountPoint } from './record.ts'
-import { makeFolders, withPlace } from './rooted-path.ts'
+import { fileError, withPlace } from './rooted-path.ts'
 import type { Root } from './rooted-path.ts'
 
 const run = promisify(execFile)
 
-/** Copies into each volume that is empty; makes the mount point inside. */
+/** Copies into each volume that is empty what the image has there, if it has a folder there. */
 export async function populateVolumes(root: Root, points: readonly MountPoint[]): Promise<void> {
   for (const point of points) {
-    makeFolders(root, point.Destination)
+    const source = folderAt(root, point.Destination)
+    if (source === undefined) continue
     if (point.subpath !== '' || readdirSync(point.Source).length > 0) continue
-    const source = withPlace(root, point.Destination, true, (place) => ({
-      stat: lstatSync(place.path),
-      inside: place.inside,
-      isEmpty: isEmptyFolder(place.path),
-    }))
-    if (!source.stat.isDirectory()) continue
     if (!source.isEmpty) {
       // The container has not been started: nothing can change the path meanwhile.
       await run('cp', ['-a', '--', `${root.path}${source.inside}/.`, point.Source])
@@ -32,6 +27,17 @@ export async function populateVolumes(root: Root, points: readonly MountPoint[])
   }
 }
 
-function isEmptyFolder(path: string): boolean {
-  return lstatSync(path).isDirectory() && readdirSync(path).length === 0
+/** Undefined where nothing is, as in most images. */
+function folderAt(root: Root, destination: string) {
+  try {
+    return withPlace(root, destination, true, ({ path, inside, exists }) => {
+      if (!exists) return undefined
+      const stat = lstatSync(path)
+      if (!stat.isDirectory()) throw fileError('ENOTDIR', `not a directory: ${destination}`)
+      return { stat, inside, isEmpty: readdirSync(path).length === 0 }
+    })
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  }
 }

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { log } from '../base/log.ts'
 import { Refusal, wrap } from '../base/refusal.ts'
 import { ContainerdAway, throughRestart } from './containerd/away.ts'
-import { isTooLate } from './containerd/client.ts'
+import { isTooLate, shimTimeoutMs } from './containerd/client.ts'
 import { Status as TaskStatus } from './containerd/gen/task_pb.ts'
 import { taskOf } from './exit.ts'
 import { calledOffState, hasProcess, isRunning, pausedState, unpausedState } from './record.ts'
@@ -19,8 +19,6 @@ import { endedMeanwhile, notRunning, taskFailure } from './task-failure.ts'
 
 /** After SIGKILL the kernel ends a process at once, unless it hangs in a system call. */
 const killTimeoutMs = 10_000
-/** A shim that has not passed a signal on by then is stuck. */
-const shimTimeoutMs = 10_000
 
 export interface StopOptions {
   /** '' = the container's own. */

@@ -15,7 +15,13 @@ import { cgroupsPathOf } from './cgroup-path.ts'
 import { removeCgroup } from './cgroup-removal.ts'
 import { anyMessage, anyOci } from './containerd/any.ts'
 import { ContainerdAway, throughRestart } from './containerd/away.ts'
-import { isNotFound, isTooLate, snapshotter, unlessNotFound } from './containerd/client.ts'
+import {
+  isNotFound,
+  isTooLate,
+  shimTimeoutMs,
+  snapshotter,
+  unlessNotFound,
+} from './containerd/client.ts'
 import { Status as TaskStatus } from './containerd/gen/task_pb.ts'
 import { OptionsSchema } from './containerd/gen/runc_options_pb.ts'
 import { logSizes } from './defaults.ts'
@@ -181,8 +187,6 @@ export async function forgetTask(context: Context, id: string): Promise<void> {
   if (record !== undefined) await removeCgroup(cgroupsPathOf(record, context.config))
 }
 
-/** How long a shim may take to answer: on a busy machine it starts runc for much. */
-const shimPatienceMs = 20_000
 /** Between looks whether containerd has noticed that a shim ended. */
 const noticeMs = 50
 
@@ -202,7 +206,7 @@ async function forgetKnown(context: Context, id: string): Promise<void> {
 async function endTask(context: Context, id: string): Promise<boolean> {
   const { tasks } = context.containerd
   const request = { containerId: id, execId: '' }
-  const options = { timeoutMs: shimPatienceMs }
+  const options = { timeoutMs: shimTimeoutMs }
   try {
     const status = (await unlessNotFound(tasks.get(request, options)))?.process?.status
     if (status === TaskStatus.UNKNOWN) return false
@@ -221,10 +225,10 @@ async function endTask(context: Context, id: string): Promise<boolean> {
 
 /** containerd cleans up after a shim by itself, when it sees that it has gone. */
 async function untilForgotten({ containerd }: Context, id: string): Promise<void> {
-  const deadline = Date.now() + shimPatienceMs
+  const deadline = Date.now() + shimTimeoutMs
   for (;;) {
     try {
-      await containerd.tasks.delete({ containerId: id }, { timeoutMs: shimPatienceMs })
+      await containerd.tasks.delete({ containerId: id }, { timeoutMs: shimTimeoutMs })
     } catch (error) {
       if (isNotFound(error)) return
       if (error instanceof ContainerdAway || Date.now() > deadline) throw error

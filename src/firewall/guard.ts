@@ -64,6 +64,11 @@ export class Guard {
     return unit.links.length > 0 ? this.update().then(() => this.#gone) : this.update()
   }
 
+  /** Whether the kernel has the tables now. */
+  get isHeld(): boolean {
+    return this.#held !== undefined
+  }
+
   /** What users' own rules may let through is not dropped here either. */
   userOpens(opens: UserOpens): void {
     const { raw, forward } = this.#userOpens

@@ -23,7 +23,7 @@ interface Waiting {
 }
 
 export interface WriterOptions {
-  /** With it, what others change of our rules is put back at once … */
+  /** With it, what others change of our rules is put back … */
   readonly watch?: WatchFirewall
   /** … when this resolves. */
   readonly mayRepair?: () => Promise<void>
@@ -89,10 +89,11 @@ export class FirewallWriter implements Firewall {
     })
     // Before the first comparison nobody knows what is in use.
     if (watch === undefined) return
-    this.#repairer ??= new Repairer(watch, async () => {
+    const repair = async () => {
       await mayRepair?.()
       await this.reconcile()
-    })
+    }
+    this.#repairer ??= new Repairer(watch, repair, () => guard?.isHeld === true)
   }
 
   plan(): Promise<readonly string[]> {

@@ -49,6 +49,11 @@ export interface Containerd {
 
 /** How long a call waits for a containerd that is being started again. */
 const defaultPatienceMs = 10_000
+/**
+ * How long a shim may take to answer: on a busy machine it starts runc for much. Longer than a
+ * call waits for containerd, which would be taken for a shim that is stuck otherwise.
+ */
+export const shimTimeoutMs = 20_000
 
 /**
  * Clients for the containerd at `socketPath`. Nothing is sent yet.
