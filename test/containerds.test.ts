@@ -11,10 +11,10 @@ import { Lab, containerdFolder, sleep } from './lab/lab.ts'
 const versions = ['2.1.3', '1.7.12']
 const eventTimeoutMs = 20_000
 
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+async function until(what: string, holds: () => Promise<boolean>, seen = () => ''): Promise<void> {
   const deadline = Date.now() + eventTimeoutMs
   while (!(await holds())) {
-    assert.ok(Date.now() < deadline, `${what} within ${eventTimeoutMs / 1000} s`)
+    assert.ok(Date.now() < deadline, `${what} within ${eventTimeoutMs / 1000} s: ${seen()}`)
     await sleep(100)
   }
 }
@@ -86,7 +86,12 @@ async function killsOn(lab: Lab): Promise<void> {
   await lab.startDaemon()
   assert.equal(await lab.ok('inspect', '-f', '{{.State.Pid}}', 'web'), pid)
   process.kill(Number(containerd), 'SIGKILL')
-  await until('an exec after containerd died', async () => (await lab.docker('exec', 'web', 'true')).code === 0)
+  let said = ''
+  await until('an exec after containerd died', async () => {
+    const { code, err } = await lab.docker('exec', 'web', 'true')
+    said = `${new Date().toISOString()} ${code} ${err}`
+    return code === 0
+  }, () => `${said}\n${lab.log().slice(-6000)}`)
   assert.notEqual((await lab.must(`cat ${lab.folder}/run/containerd.pid`)).trim(), containerd)
   assert.equal(await lab.must('curl -s http://127.0.0.1:8080'), 'served')
   process.kill(Number(pid), 'SIGKILL')
