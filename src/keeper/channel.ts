@@ -81,6 +81,16 @@ export class Channel {
     return waiting.promise
   }
 
+  /** Sends what is requested meanwhile, synchronously, in one write. */
+  together<T>(requests: () => T): T {
+    this.#socket.cork()
+    try {
+      return requests()
+    } finally {
+      this.#socket.uncork()
+    }
+  }
+
   close(): void {
     this.#socket.destroy()
   }

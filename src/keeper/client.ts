@@ -72,6 +72,11 @@ export interface Keeper {
     record: ZoneRecord | undefined,
   ): Promise<void>
   removeZone(networkId: string): Promise<void>
+  /**
+   * Sends what is asked for within, before its first await, in one piece: the keeper and its
+   * answers then cost one wake-up.
+   */
+  together<T>(requests: () => T): T
   /** Opens (or updates) the resolver of a sandbox; returns when names are answered. */
   setResolver(spec: ResolverSpec): Promise<void>
   removeResolver(sandboxId: string): Promise<void>

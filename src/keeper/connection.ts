@@ -120,6 +120,10 @@ class Connection implements KeeperConnection {
     await this.#tell({ method: 'removeZone', networkId })
   }
 
+  together<T>(requests: () => T): T {
+    return this.#channel === undefined ? requests() : this.#channel.together(requests)
+  }
+
   async setResolver(spec: ResolverSpec): Promise<void> {
     const { sandboxId } = spec
     const known: ResolverPorts = this.#desired.resolvers.get(sandboxId)?.ports ?? anyPorts

@@ -1,6 +1,7 @@
 /** IP addresses of links: list, add, delete. Adding what is there already changes nothing. */
 import { attribute, nested, textOf, u32, u32Of } from './attributes.ts'
 import { isKernelError, KernelError } from './error.ts'
+import { checked, libcCalls } from './ffi.ts'
 import { AF_INET, AF_INET6, bytesToIp, prefixToBytes } from './ipbytes.ts'
 import { findLinkOn, listLinksOn, type Link } from './link.ts'
 import {
@@ -24,6 +25,11 @@ const IFA_FLAGS = 8
 const IFA_F_NODAD = 2
 const IFA_F_PERMANENT = 0x80
 const ENODEV = 19
+const SIOCGIFINDEX = 0x8933
+/** `struct ifreq`: the name, and where its union begins. */
+const ifreqBytes = 40
+const ifreqValue = 16
+const nameBytesMax = 15
 
 export interface LinkAddress {
   readonly link: string
@@ -125,6 +131,18 @@ export function indexOf(socket: NetlinkSocket, link: string, attempted: string):
   const found = findLinkOn(socket, link)
   if (found !== undefined) return found.index
   throw new KernelError('RTM_GETLINK', ENODEV, attempted, 'no such device')
+}
+
+/**
+ * The same for a link that we have made. It does not wait for the kernel's lock, as netlink does,
+ * nor has it the state of a bridge's ports brought up to date. Not for names that users choose:
+ * for one that is not there the kernel looks for a module (netdevice(7), SIOCGIFINDEX).
+ */
+export function indexOfOurs(socket: NetlinkSocket, link: string, attempted: string): number {
+  const request = Buffer.alloc(ifreqBytes)
+  request.write(link, 0, nameBytesMax, 'utf8')
+  checked(libcCalls.ioctl(socket.fd, SIOCGIFINDEX, request), 'SIOCGIFINDEX', attempted)
+  return request.readInt32LE(ifreqValue)
 }
 
 function addressBody(index: number, address: string): readonly Buffer[] {

@@ -5,7 +5,7 @@
  * is moved or renamed (each would cost an RCU wait); what is inside goes out in one send. If
  * anything is refused the pair is deleted again.
  */
-import { newAddress, indexOf } from './address.ts'
+import { indexOf, indexOfOurs, newAddress } from './address.ts'
 import { createChildLink, findLinkOn, listLinksOn, type ChildKind } from './link.ts'
 import { KernelError } from './error.ts'
 import {
@@ -133,7 +133,7 @@ export function configureInside(ns: Netns, name: string, side: ContainerSide): v
   inNetns(ns, () => {
     for (const { key, value } of side.sysctls) writeSysctl(ns, key, value)
     const index = withRoute(ns, (socket) => {
-      const found = indexOf(socket, name, `set up ${name}`)
+      const found = indexOfOurs(socket, name, `set up ${name}`)
       socket.request(
         changeLinkMessage('lo', { up: true }),
         changeLinkMessage(name, { up: true }),
@@ -149,7 +149,7 @@ export function configureInside(ns: Netns, name: string, side: ContainerSide): v
 function makePair(socket: NetlinkSocket, inside: Netns, attachment: VethAttachment): void {
   const { name, master, mtu, peer } = attachment
   const attempted = `attach ${name} to ${master}`
-  const masterIndex = indexOf(socket, master, attempted)
+  const masterIndex = indexOfOurs(socket, master, attempted)
   const size = mtu === undefined ? {} : { mtu }
   socket.request(
     newVeth(

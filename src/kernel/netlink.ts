@@ -239,22 +239,46 @@ export function withNetlink<T>(ns: Netns, protocol: number, use: (socket: Netlin
   }
 }
 
-/** The route socket of the home namespace, kept open between uses; absent while in use. */
-let kept: NetlinkSocket | undefined
+interface Held {
+  holders: number
+  /** Absent while in use, and until it is needed. */
+  socket: NetlinkSocket | undefined
+}
+
+/** Route sockets that stay open between uses, by inode: home's for ever. */
+const held = new Map<number, Held>()
+
+/**
+ * Until the answer is called, all who use a route socket in `ns` share one. The namespace lives as
+ * long: for the time of one change.
+ */
+export function holdRoute(ns: Netns): () => void {
+  const here = held.get(ns.inode) ?? { holders: 0, socket: undefined }
+  here.holders++
+  held.set(ns.inode, here)
+  return () => {
+    if (--here.holders > 0) return
+    here.socket?.close()
+    held.delete(ns.inode)
+  }
+}
 
 /** Runs `use`, which is synchronous, with a route socket in `ns`: one request or burst. */
 export function withRoute<T>(ns: Netns, use: (socket: NetlinkSocket) => T): T {
-  if (ns.inode !== homeNetns().inode) return withNetlink(ns, NETLINK_ROUTE, use)
-  const socket = kept ?? NetlinkSocket.open(ns, NETLINK_ROUTE)
-  kept = undefined
+  const home = homeNetns()
+  if (!held.has(home.inode)) holdRoute(home)
+  const here = held.get(ns.inode)
+  if (here === undefined) return withNetlink(ns, NETLINK_ROUTE, use)
+  const socket = here.socket ?? NetlinkSocket.open(ns, NETLINK_ROUTE)
+  here.socket = undefined
   let clean = false
   try {
     const result = use(socket)
-    clean = kept === undefined
+    clean = here.socket === undefined
     return result
   } finally {
     // After a failure answers may still be on their way: nobody shall take them for his own.
-    if (clean) kept = socket
+    if (clean) here.socket = socket
     else socket.close()
   }
 }

@@ -4,6 +4,8 @@
  * published ports follow the gateway's endpoint.
  */
 import { Refusal } from '../base/refusal.ts'
+import { holdRoute } from '../kernel/netlink.ts'
+import { openNetns } from '../kernel/netns.ts'
 import { applySteps, startSteps, undoSteps } from './apply.ts'
 import { oweEndpoint, owingEndpoint, paid } from './debts.ts'
 import { diffObjects } from './diff.ts'
@@ -53,6 +55,7 @@ export async function connectSandbox(
   const { network } = room.state.find(spec.network).record
   refuseConnect(before, network)
   const undo = new UndoStack()
+  const release = holdSockets(before)
   try {
     const { id, spec: container, endpoints } = before
     const reserved = await reserveAnyEndpoint(room, id, container, spec, endpoints, undo)
@@ -96,6 +99,18 @@ export async function connectSandbox(
   } catch (error) {
     await undo.run()
     throw error
+  } finally {
+    release()
+  }
+}
+
+/** The namespace is asked and changed several times: by one socket, until the answer is called. */
+function holdSockets({ netnsPath }: Sandbox): () => void {
+  const ns = openNetns(netnsPath)
+  try {
+    return holdRoute(ns)
+  } finally {
+    ns.close()
   }
 }
 
@@ -216,11 +231,11 @@ function begin(
     write(before, resolvConfHash)
     await saveSandbox(room, former)
   })
-  const outcomes = Promise.allSettled([
+  const told = room.keeper.together(() => [
     setNames(room, network.id, endpoint.id, is),
     ...stateResolver(room, before, after),
-    saveSandbox(room, record, alongside),
   ])
+  const outcomes = Promise.allSettled([...told, saveSandbox(room, record, alongside)])
   undo.push(() => outcomes)
   return { record, done: () => outcomes.then(throwFirstFailure) }
 }
@@ -266,6 +281,7 @@ export async function disconnectSandbox(
     ...before,
     endpoints: before.endpoints.filter(({ id }) => id !== endpoint.id),
   }
+  const release = holdSockets(before)
   try {
     const after = await movePorts(room, before, draft, undo)
     const changes: Alongside = () => [
@@ -297,6 +313,8 @@ export async function disconnectSandbox(
   } catch (error) {
     await undo.run()
     throw error
+  } finally {
+    release()
   }
   if (concernsPlugins(room, endpoint) || hasPluginLinks(room, before)) {
     await partPlugins(room, before, entry.record.sandbox, endpoint)

@@ -138,6 +138,8 @@ function prepareSchema(db: DatabaseSync): void {
 class SqliteStore implements Store {
   readonly #db: DatabaseSync
   readonly #path: string
+  readonly #begin: StatementSync
+  readonly #end: StatementSync
   readonly #put: StatementSync
   readonly #remove: StatementSync
   readonly #mirrors = new Map<string, Mirror>()
@@ -152,6 +154,8 @@ class SqliteStore implements Store {
   constructor(db: DatabaseSync, path: string) {
     this.#db = db
     this.#path = path
+    this.#begin = db.prepare('BEGIN IMMEDIATE')
+    this.#end = db.prepare('COMMIT')
     this.#put = db.prepare(
       'INSERT INTO document VALUES (?, ?, ?) ' +
         'ON CONFLICT (collection, id) DO UPDATE SET body = excluded.body',
@@ -282,13 +286,13 @@ class SqliteStore implements Store {
   }
 
   #apply(batch: readonly Waiting[]): void {
-    this.#db.exec('BEGIN IMMEDIATE')
+    this.#begin.run()
     try {
       for (const { change, body } of batch.flatMap((each) => each.changes)) {
         if (body === null) this.#remove.run(change.collection, change.id)
         else this.#put.run(change.collection, change.id, body)
       }
-      this.#db.exec('COMMIT')
+      this.#end.run()
     } catch (error) {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
       throw error

@@ -114,6 +114,7 @@ function keeperOf(told: Told): Keeper {
       told.zones.set(id, record === undefined ? others : [...others, record])
     },
     removeZone: async (id) => void told.zones.delete(id),
+    together: (requests) => requests(),
     setResolver: async (spec) => void told.resolvers.set(spec.sandboxId, spec),
     removeResolver: async (id) => void told.resolvers.delete(id),
     holdPorts: async (id, ports) => {
