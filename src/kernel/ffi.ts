@@ -164,6 +164,40 @@ export function mknodCall(path: string, mode: number, device: bigint): number {
   return mknod(path, mode, device)
 }
 
+interface NewMountCalls {
+  readonly fsopen: (number: number, type: string, flags: number) => number
+  readonly fsconfig: (
+    number: number, fd: number, command: number, key: null, value: null, aux: number,
+  ) => number
+  readonly fsmount: (number: number, fd: number, flags: number, attributes: number) => number
+}
+
+let newMountCalls: NewMountCalls | undefined
+
+/**
+ * A procfs that is mounted nowhere, as a descriptor of its root; undefined where the kernel, or
+ * what confines this process, has none for us. By number: glibc has names for these since 2.36.
+ */
+export function mountProc(): number | undefined {
+  newMountCalls ??= {
+    fsopen: libc.func('syscall', 'long', ['long', 'str', 'uint']),
+    fsconfig: libc.func('syscall', 'long', ['long', 'int', 'uint', 'str', 'str', 'int']),
+    fsmount: libc.func('syscall', 'long', ['long', 'int', 'uint', 'uint']),
+  }
+  const [SYS_fsopen, SYS_fsconfig, SYS_fsmount] = [430, 431, 432]
+  const [FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC, FSCONFIG_CMD_CREATE] = [1, 1, 6]
+  const { fsopen, fsconfig, fsmount } = newMountCalls
+  const context = fsopen(SYS_fsopen, 'proc', FSOPEN_CLOEXEC)
+  if (context < 0) return undefined
+  try {
+    if (fsconfig(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, null, null, 0) < 0) return undefined
+    const root = fsmount(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0)
+    return root < 0 ? undefined : root
+  } finally {
+    raw.close(context)
+  }
+}
+
 /** The number of the last failed call on this thread. */
 export function lastErrno(): number {
   return koffi.errno()

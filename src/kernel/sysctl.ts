@@ -8,10 +8,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { describeErrno } from './ffi.ts'
 import { KernelError } from './error.ts'
 import { inNetns, type Netns } from './netns.ts'
+import { procFor } from './procfs.ts'
 
 /** The value without its final newline; undefined when this kernel has no such key. */
 export function readSysctl(ns: Netns, key: string): string | undefined {
-  const path = pathOf(key)
+  const path = pathOf(ns, key)
   try {
     return inNetns(ns, () => readFileSync(path, 'utf8')).trimEnd()
   } catch (error) {
@@ -22,7 +23,7 @@ export function readSysctl(ns: Netns, key: string): string | undefined {
 
 /** Sets a key; a key that this kernel lacks is an error. */
 export function writeSysctl(ns: Netns, key: string, value: string): void {
-  const path = pathOf(key)
+  const path = pathOf(ns, key)
   try {
     inNetns(ns, () => writeFileSync(path, value, { flag: 'r+' }))
   } catch (error) {
@@ -40,10 +41,10 @@ export function sysctlKey(name: string): string {
 
 const ENOENT = 2
 
-function pathOf(key: string): string {
+function pathOf(ns: Netns, key: string): string {
   const isSafe = /^[^/\0]+(\/[^/\0]+)*$/.test(key) && !key.split('/').includes('..')
   if (!isSafe) throw new KernelError('open', 22, `sysctl ${JSON.stringify(key)}`, 'not a key')
-  return `/proc/sys/${key}`
+  return `${procFor(ns)}/sys/${key}`
 }
 
 function errnoOf(error: unknown): number {

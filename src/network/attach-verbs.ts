@@ -12,7 +12,7 @@ import { diffObjects } from './diff.ts'
 import { needsAnnouncement, objectsOf, releaseEndpoint } from './endpoints.ts'
 import { changeHosts, resolvConfOf, updateResolvConf } from './files.ts'
 import { forgetFlows } from './flush.ts'
-import { linkIntents, parentsOf, refreshParents, stateFirewall } from './links.ts'
+import { linkIntents, parentsOf, parentsOn, refreshParents, stateFirewall } from './links.ts'
 import type { Endpoint, EndpointSpec, Network, Publication, Sandbox } from './model.ts'
 import {
   carrierOf,
@@ -64,7 +64,7 @@ export async function connectSandbox(
     if (owed) await oweEndpoint(room, reserved, before.netnsPath, undo)
     const endpoint = await joinPlugin(room, before, reserved, endpoints, undo)
     await refuseRouted(room.departures, before, endpoint)
-    const parents = parentsOf(room, containerId)
+    const parents = parentsOn(room, network, containerId)
     const draft: Sandbox = { ...before, endpoints: [...before.endpoints, endpoint] }
     const after = await movePorts(room, before, draft, undo)
     await room.departures.gone(departureKeys(room, endpoint))
@@ -276,7 +276,7 @@ export async function disconnectSandbox(
     throw new Refusal('internal', sentence)
   }
   const undo = new UndoStack()
-  const parents = parentsOf(room, containerId)
+  const parents = parentsOn(room, network, containerId)
   const draft: Sandbox = {
     ...before,
     endpoints: before.endpoints.filter(({ id }) => id !== endpoint.id),

@@ -3,7 +3,7 @@ import { parseContainerPort } from '../address/ports.ts'
 import type { LinkIntent } from '../firewall/intent.ts'
 import { parseBridgeOptions } from './drivers/options.ts'
 import { changeLinkHosts } from './files.ts'
-import type { Endpoint, Sandbox } from './model.ts'
+import type { Endpoint, Network, Sandbox } from './model.ts'
 import { carrierOf, portIntents, publicationsOf } from './publish.ts'
 import type { Room } from './room.ts'
 
@@ -68,6 +68,11 @@ export function parentsOf(room: Room, childId: string): readonly ParentBefore[] 
     found.push({ parent, opened })
   }
   return found
+}
+
+/** The same when it joins or leaves a network: links are of the default bridge alone. */
+export function parentsOn(room: Room, { spec }: Network, childId: string): readonly ParentBefore[] {
+  return spec.name === 'bridge' ? parentsOf(room, childId) : []
 }
 
 /** Brings hosts files and firewall of the parents up to date after the child has changed. */
