@@ -56,10 +56,17 @@ export interface ContainerSide {
  * The host end is not asked for: the kernel would bring the state of its carrier up to date first,
  * and walk all ports of the bridge and all IPv6 routes for it. Nor has it a link-local address,
  * which no port of a bridge can use: each is three more of those routes.
+ *
+ * @param meanwhile runs while the kernel makes the pair, which takes it a millisecond
  */
-export function attachVeth(host: Netns, inside: Netns, attachment: VethAttachment): void {
+export function attachVeth(
+  host: Netns,
+  inside: Netns,
+  attachment: VethAttachment,
+  meanwhile?: () => void,
+): void {
   withRoute(host, (socket) => {
-    makePair(socket, inside, attachment)
+    makePair(socket, inside, attachment, meanwhile)
     const { name, hairpin, alias, peer } = attachment
     try {
       const port = changePortMessage(name, { hairpin, ...isolation(attachment) }, alias)
@@ -146,18 +153,34 @@ export function configureInside(ns: Netns, name: string, side: ContainerSide): v
   })
 }
 
-function makePair(socket: NetlinkSocket, inside: Netns, attachment: VethAttachment): void {
+function makePair(
+  socket: NetlinkSocket,
+  inside: Netns,
+  attachment: VethAttachment,
+  meanwhile: (() => void) | undefined,
+): void {
   const { name, master, mtu, peer } = attachment
   const attempted = `attach ${name} to ${master}`
   const masterIndex = indexOfOurs(socket, master, attempted)
   const size = mtu === undefined ? {} : { mtu }
-  socket.request(
-    newVeth(
-      name,
-      { ...size, masterIndex, up: true },
-      { ...size, name: peer.name, mac: peer.mac, netnsFd: inside.fd },
-    ),
+  const message = newVeth(
+    name,
+    { ...size, masterIndex, up: true },
+    { ...size, name: peer.name, mac: peer.mac, netnsFd: inside.fd },
   )
+  if (meanwhile === undefined) return socket.request(message)
+  const outcomes = socket.sendAhead([message])
+  let failure: { readonly error: unknown } | undefined
+  try {
+    meanwhile()
+  } catch (error) {
+    failure = { error }
+  }
+  const [refusal] = outcomes()
+  if (refusal !== undefined) throw refusal
+  if (failure === undefined) return
+  socket.send([deleteLinkMessage(name)])
+  throw failure.error
 }
 
 function isolation({ isolated }: VethAttachment): { readonly isolated?: boolean } {

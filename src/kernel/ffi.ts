@@ -82,6 +82,7 @@ const raw: {
   readonly epoll_wait: (epoll: number, events: Memory, count: number, timeoutMs: number) => number
   readonly getrlimit: (resource: number, limit: Memory) => number
   readonly setrlimit: (resource: number, limit: Memory) => number
+  readonly poll: (descriptors: Memory, count: number, timeoutMs: number) => number
   readonly ioctl: (fd: number, request: number, argument: Memory) => number
   readonly madvise: (start: bigint, bytes: number, advice: number) => number
   readonly close: SlowCall<[fd: number]>
@@ -131,6 +132,7 @@ const raw: {
   epoll_wait: libc.func('int epoll_wait(int epoll, void *events, int count, int timeoutMs)'),
   getrlimit: libc.func('int getrlimit(int resource, void *limit)'),
   setrlimit: libc.func('int setrlimit(int resource, const void *limit)'),
+  poll: libc.func('int poll(void *descriptors, ulong count, int timeoutMs)'),
   ioctl: libc.func('int ioctl(int fd, ulong request, void *argument)'),
   madvise: libc.func('int madvise(uintptr_t start, size_t bytes, int advice)'),
   close: libc.func('int close(int fd)'),
@@ -229,6 +231,24 @@ export function sendOnPool(fd: number, data: Buffer): Promise<number> {
       else resolve(result)
     })
   })
+}
+
+/** Waits, with this thread, until there is something to read or the time is over. */
+export function waitReadable(fd: number, timeoutMs: number): void {
+  const POLLIN = 1
+  const EINTR = 4
+  const deadline = performance.now() + timeoutMs
+  const descriptor = Buffer.alloc(8)
+  descriptor.writeInt32LE(fd)
+  descriptor.writeInt16LE(POLLIN, 4)
+  for (;;) {
+    const leftMs = Math.max(0, Math.ceil(deadline - performance.now()))
+    const ready = raw.poll(descriptor, 1, leftMs)
+    // A signal, such as that of a child that ended.
+    if (ready < 0 && koffi.errno() === EINTR) continue
+    checked(ready, 'poll', 'wait for an answer')
+    return
+  }
 }
 
 /** Starts the threads on which `sendOnPool` runs. */

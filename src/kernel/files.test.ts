@@ -173,6 +173,25 @@ test('a sysctl of another namespace is set there and not here', () => {
   removeNetns(path)
 })
 
+test('sysctls of many namespaces are kept apart, and no descriptor stays', () => {
+  const key = 'net/ipv4/ip_default_ttl'
+  const spaces = Array.from({ length: 40 }, (_, index) => {
+    const path = join(dir, `netns${index}`)
+    createNetns(path)
+    return openNetns(path)
+  })
+  const open = () => readdirSync('/proc/self/fd').length
+  const before = open()
+  for (const [index, ns] of spaces.entries()) writeSysctl(ns, key, String(100 + index))
+  for (const [index, ns] of spaces.entries()) assert.equal(readSysctl(ns, key), String(100 + index))
+  assert.equal(readSysctl(homeNetns(), key), readFileSync('/proc/sys/net/ipv4/ip_default_ttl', 'utf8').trim())
+  assert.ok(open() <= before + 1)
+  for (const ns of spaces) {
+    ns.close()
+    removeNetns(ns.path)
+  }
+})
+
 test('dotted sysctl names become paths', () => {
   assert.equal(sysctlKey('net.ipv4.ip_forward'), 'net/ipv4/ip_forward')
   assert.equal(sysctlKey('net/ipv4/conf/eth0.1/x'), 'net/ipv4/conf/eth0.1/x')

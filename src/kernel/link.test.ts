@@ -36,6 +36,7 @@ const names = (ns: Netns) => listLinks(ns).map(({ name }) => name)
 before(async () => {
   await warmThreads()
   linksBefore = names(home)
+  readSysctl(home, 'net/ipv4/ip_forward') // opens what stays open
   fdsBefore = openFds()
   dir = mkdtempSync(join(tmpdir(), 'link-'))
   createNetns(join(dir, 'ns'))
@@ -147,6 +148,20 @@ const attachment = (n: number): VethAttachment => ({
     ],
     sysctls: [{ key: `net/ipv6/conf/eth${n}/accept_ra`, value: '0' }],
   },
+})
+
+test('what is done meanwhile is done once; when it fails, no link is left', async () => {
+  createBridge(home, { name: 'br-t0' })
+  let times = 0
+  attachVeth(home, inside, attachment(0), () => { times++ })
+  assert.equal(times, 1)
+  assert.ok(names(inside).includes('eth0'))
+  await deleteLinks(home, ['veth-t0'])
+  const fail = () => { throw new Error('meanwhile') }
+  assert.throws(() => attachVeth(home, inside, attachment(0), fail), /meanwhile/)
+  assert.throws(() => attachVeth(home, inside, { ...attachment(0), master: 'nowhere' }, () => { times++ }), /ENODEV/)
+  assert.deepEqual([names(inside), names(home).includes('veth-t0'), times], [['lo'], false, 1])
+  await deleteLinks(home, ['br-t0'])
 })
 
 test('one attach makes both ends as asked, and their indexes point at each other', async () => {

@@ -2,12 +2,22 @@
  * Netlink requests: send messages, check every acknowledgement, read dumps.
  *
  * A socket belongs to the namespace it was opened in. The kernel answers within `send`, so nothing
- * here waits: a reply that is missing is an error, never a hang. A failed message does not
+ * here waits, but for what is sent ahead: a reply that is missing is an error, never a hang. A failed message does not
  * stop those behind it in the same send; callers that need all or none take the others back.
  */
+import { log } from '../base/log.ts'
+import { messageOf } from '../base/refusal.ts'
 import { align, parseAttributes, textOf } from './attributes.ts'
 import { KernelError } from './error.ts'
-import { checked, closeFd, describeErrno, lastErrno, libcCalls, sendOnPool } from './ffi.ts'
+import {
+  checked,
+  closeFd,
+  describeErrno,
+  lastErrno,
+  libcCalls,
+  sendOnPool,
+  waitReadable,
+} from './ffi.ts'
 import { homeNetns, inNetns, type Netns } from './netns.ts'
 
 export const NETLINK_ROUTE = 0
@@ -42,6 +52,8 @@ const messageHeaderBytes = 16
 const receiveBytes = 64 << 10
 /** Of a burst: thousands of messages, or a large nftables batch. */
 const socketBufferBytes = 4 << 20
+/** A message that is sent ahead is on its way within microseconds, unless the kernel hangs. */
+const aheadTimeoutMs = 10_000
 /** How often a dump that the kernel reports as inconsistent is started again. */
 const dumpAttemptsMax = 8
 
@@ -144,6 +156,23 @@ export class NetlinkSocket {
     return this.#readAcks(messages, first)
   }
 
+  /**
+   * `send` from a pool thread while this one does something else; the answer waits for the
+   * outcomes. To be called at once: nobody else may use the socket meanwhile.
+   */
+  sendAhead(
+    messages: readonly NetlinkMessage[],
+  ): () => readonly (KernelError | undefined)[] {
+    const { bytes, first } = encodeMessages(messages)
+    sendOnPool(this.fd, bytes).then(
+      (sent) => {
+        if (sent !== bytes.length) log.error('a netlink message was not sent', { sent })
+      },
+      (error: unknown) => log.error('a netlink message was not sent', { error: messageOf(error) }),
+    )
+    return () => this.#readAcks(messages, first, aheadTimeoutMs)
+  }
+
   /** Sends and throws the first refusal. */
   request(...messages: readonly NetlinkMessage[]): void {
     for (const outcome of this.send(messages)) if (outcome !== undefined) throw outcome
@@ -204,10 +233,12 @@ export class NetlinkSocket {
   #readAcks(
     messages: readonly NetlinkMessage[],
     first: number,
+    timeoutMs = 0,
   ): readonly (KernelError | undefined)[] {
     const outcomes = new Array<KernelError | undefined>(messages.length)
     let missing = messages.length
     while (missing > 0) {
+      if (timeoutMs > 0) waitReadable(this.fd, timeoutMs)
       const parts = this.#receive(messages[0]?.attempted ?? '')
       if (parts.length === 0) throw noAnswer(messages[messages.length - missing])
       for (const part of parts) {

@@ -48,13 +48,22 @@ export interface Outcome {
  * Takes the steps in order, all or nothing, at once but for the deletion of links.
  *
  * @param announced whether new endpoints tell their neighbours which MAC their address has
+ * @param meanwhile is run once, synchronously: while the kernel makes the first pair of links, if
+ *   there is one
  */
-export function startSteps(steps: readonly Step[], announced = true): Outcome {
+export function startSteps(
+  steps: readonly Step[],
+  announced = true,
+  meanwhile?: () => void,
+): Outcome {
   const done: Step[] = []
   const links: DoomedLink[] = []
+  const units = unitsOf(steps)
+  const first = units.find(([step]) => step?.verb === 'create' && step.object.type === 'veth')
   try {
-    for (const unit of unitsOf(steps)) {
-      links.push(...take(unit, announced))
+    if (first === undefined) meanwhile?.()
+    for (const unit of units) {
+      links.push(...take(unit, announced, unit === first ? meanwhile : undefined))
       done.push(...unit)
     }
   } catch (failure) {
@@ -66,9 +75,20 @@ export function startSteps(steps: readonly Step[], announced = true): Outcome {
 
 /** The same, waiting for the end and throwing the failure. */
 export async function applySteps(steps: readonly Step[], announced = true): Promise<void> {
-  const { failure, settled } = startSteps(steps, announced)
+  await applyDuring(steps, announced, () => undefined)
+}
+
+/** The same; answers what came of `meanwhile`. */
+export async function applyDuring<T extends object | undefined>(
+  steps: readonly Step[],
+  announced: boolean,
+  meanwhile: () => T,
+): Promise<T> {
+  const during = Promise.withResolvers<T>()
+  const { failure, settled } = startSteps(steps, announced, () => during.resolve(meanwhile()))
   await settled
   if (failure !== undefined) throw failure
+  return during.promise
 }
 
 /** Undoes steps that were taken, in reverse; what cannot be undone is logged, the rest goes on. */
@@ -147,7 +167,11 @@ function homeOf(object: KernelObject): string {
 }
 
 /** Takes the steps of one unit; answers the links that are still to be deleted. */
-function take(unit: readonly Step[], announced = true): readonly DoomedLink[] {
+function take(
+  unit: readonly Step[],
+  announced = true,
+  meanwhile?: () => void,
+): readonly DoomedLink[] {
   const [step] = unit
   if (step === undefined) return []
   const { verb, object } = step
@@ -164,7 +188,7 @@ function take(unit: readonly Step[], announced = true): readonly DoomedLink[] {
       return []
     case 'veth':
       if (verb === 'delete') return atHome(object.name)
-      if (verb === 'create') attach(object, inside, announced)
+      if (verb === 'create') attach(object, inside, announced, meanwhile)
       else changeVeth(object)
       return []
     case 'dummy':
@@ -222,12 +246,18 @@ function bridgeSpec({ name, mac, mtu, alias }: BridgeObject) {
 
 const atHome = (name: string): readonly DoomedLink[] => [{ ns: homeNetns(), name }]
 
-function attach(veth: VethObject, inside: readonly KernelObject[], announced: boolean): void {
+function attach(
+  veth: VethObject,
+  inside: readonly KernelObject[],
+  announced: boolean,
+  meanwhile: (() => void) | undefined,
+): void {
   const { name, master, alias, mtu, hairpin, peer } = veth
   within(peer.netns, (ns) => {
     const end = { name: peer.name, ...sideOf(peer.mac, inside), ...announcing(veth, announced) }
     const size = mtu === undefined ? {} : { mtu }
-    attachVeth(homeNetns(), ns, { name, master, alias, hairpin, ...size, peer: end })
+    const attachment = { name, master, alias, hairpin, ...size, peer: end }
+    attachVeth(homeNetns(), ns, attachment, meanwhile)
   })
 }
 

@@ -6,7 +6,7 @@
 import { Refusal } from '../base/refusal.ts'
 import { holdRoute } from '../kernel/netlink.ts'
 import { openNetns } from '../kernel/netns.ts'
-import { applySteps, startSteps, undoSteps } from './apply.ts'
+import { applyDuring, applySteps, startSteps, undoSteps } from './apply.ts'
 import { oweEndpoint, owingEndpoint, paid } from './debts.ts'
 import { diffObjects } from './diff.ts'
 import { needsAnnouncement, objectsOf, releaseEndpoint } from './endpoints.ts'
@@ -25,6 +25,7 @@ import {
   takePorts,
   type Carrier,
 } from './publish.ts'
+import type { ResolvConfResult } from '../names/resolvconf.ts'
 import type { Alongside } from './networks.ts'
 import type { SandboxRecord } from './records.ts'
 import {
@@ -73,12 +74,14 @@ export async function connectSandbox(
       ...(alongside?.() ?? []),
       ...(owed ? [paid(endpoint.id)] : []),
     ]
-    const begun = begin(room, entry, after, network, endpoint, 'joins', undo, changes)
     // Shown and made without an await between: a repair would make it, too.
-    show(entry, after)
-    const made = applySteps(steps, needsAnnouncement(room, endpoint))
+    const made = applyDuring(steps, needsAnnouncement(room, endpoint), () => {
+      const begun = begin(room, entry, after, network, endpoint, 'joins', undo, changes)
+      show(entry, after)
+      return begun
+    })
     undo.push(() => show(entry, before))
-    await made
+    const { record, done } = await made
     undo.push(async () => {
       show(entry, before)
       await undoSteps(steps)
@@ -86,11 +89,11 @@ export async function connectSandbox(
     changeHosts(after, endpoint, true)
     undo.push(() => changeHosts(after, endpoint, false))
     await allOrFirstFailure([
-      begun.done(),
+      done(),
       ...droppedPorts(room, before, after, undo),
       ...changedRules(room, before, after),
     ])
-    entry.record = begun.record
+    entry.record = record
     await moveExternal(room, before, after, undo)
     await askOperInfo(room, after.endpoints)
     await refreshParents(room, parents)
@@ -218,31 +221,43 @@ function begin(
 ): Begun {
   const former = entry.record
   const before = former.sandbox
-  const write = (sandbox: Sandbox, hash: string) =>
-    updateResolvConf(sandbox, resolvConfOf(room, sandbox, needsResolver(room, sandbox)), hash)
-  const resolvConfHash = write(after, former.resolvConfHash)
+  const resolvConf = resolvConfIn(room, after)
+  const resolvConfHash = updateResolvConf(after, resolvConf, former.resolvConfHash)
   const record: SandboxRecord = { sandbox: after, resolvConfHash }
   const [was, is] = change === 'joins' ? [undefined, endpoint] : [endpoint, undefined]
   undo.push(async () => {
     await setNames(room, network.id, endpoint.id, was)
-    await Promise.all(stateResolver(room, after, before))
+    await Promise.all(stateResolver(room, after, before, resolvConfIn(room, before)))
   })
   undo.push(async () => {
-    write(before, resolvConfHash)
+    updateResolvConf(before, resolvConfIn(room, before), resolvConfHash)
     await saveSandbox(room, former)
   })
   const told = room.keeper.together(() => [
     setNames(room, network.id, endpoint.id, is),
-    ...stateResolver(room, before, after),
+    ...stateResolver(room, before, after, resolvConf),
   ])
   const outcomes = Promise.allSettled([...told, saveSandbox(room, record, alongside)])
   undo.push(() => outcomes)
   return { record, done: () => outcomes.then(throwFirstFailure) }
 }
 
-/** Opens, updates or closes the resolver of a sandbox that changes. */
-function stateResolver(room: Room, before: Sandbox, after: Sandbox): Promise<unknown>[] {
-  if (needsResolver(room, after)) return [setResolver(room, after)]
+function resolvConfIn(room: Room, sandbox: Sandbox): ResolvConfResult {
+  return resolvConfOf(room, sandbox, needsResolver(room, sandbox))
+}
+
+/**
+ * Opens, updates or closes the resolver of a sandbox that changes.
+ *
+ * @param resolvConf that of `after`
+ */
+function stateResolver(
+  room: Room,
+  before: Sandbox,
+  after: Sandbox,
+  resolvConf: ResolvConfResult,
+): Promise<unknown>[] {
+  if (needsResolver(room, after)) return [setResolver(room, after, resolvConf)]
   return needsResolver(room, before) ? [room.keeper.removeResolver(after.id)] : []
 }
 

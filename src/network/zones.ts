@@ -60,8 +60,12 @@ export function recordOf({ id, dnsNames, ipv4, ipv6 }: Endpoint): ZoneRecord {
   return { endpointId: id, names: dnsNames, ipv4: bare(ipv4), ipv6: bare(ipv6) }
 }
 
-/** Opens or updates the resolver of a sandbox that needs one. */
-export async function setResolver(room: Room, sandbox: Sandbox): Promise<void> {
+/** Opens or updates the resolver of a sandbox that needs one, with its resolv.conf if known. */
+export async function setResolver(
+  room: Room,
+  sandbox: Sandbox,
+  { upstreams, keepSingleLabels } = resolvConfOf(room, sandbox, true),
+): Promise<void> {
   const candidates = sandbox.endpoints.flatMap((endpoint) => {
     const network = room.state.network(endpoint.networkId)
     if (network === undefined) return []
@@ -69,7 +73,6 @@ export async function setResolver(room: Room, sandbox: Sandbox): Promise<void> {
     return [{ endpoint, network, internal }]
   })
   const named = inGatewayOrder(candidates).filter(({ network }) => hasNames(network))
-  const { upstreams, keepSingleLabels } = resolvConfOf(room, sandbox, true)
   await room.keeper.setResolver({
     sandboxId: sandbox.id,
     netnsPath: sandbox.netnsPath,
