@@ -52,9 +52,9 @@ class Machine {
 /** A process that was told to end may take this long to be gone. */
 const settleTimeoutMs = 5_000
 
-/** The machine's network as `ip` and `iptables-save` tell it; counters, times and neighbours left out. */
+/** The machine's network as `ip` and `iptables-save` tell it; counters, times, neighbours and the shell that asks left out. */
 const kernelState = `ip -br link | sed 's/@.*//;s/ .*//'; ip -br addr; ip route; cat /proc/sys/net/ipv4/ip_forward;
-(iptables-save; ip6tables-save) | sed 's/ \\[[0-9:]*\\]//' | grep '^[:-]' | grep -v ' ACCEPT$'; ls /run/netns; ps -eo args | grep -c '[p]ortolan' || true`
+(iptables-save; ip6tables-save) | sed 's/ \\[[0-9:]*\\]//' | grep '^[:-]' | grep -v ' ACCEPT$'; ls /run/netns; ps -eo args | grep -v '^/bin/bash -c' | grep -c '[p]ortolan' || true`
 
 async function loadImage(machine: Machine): Promise<void> {
   await machine.must(`${join(root, 'scripts/node')} -e '
