@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import test, { after, before } from 'node:test'
 import Docker from 'dockerode'
+import { busyboxImageTar } from '../src/cli/demo/busybox-image.ts'
 import { Lab } from './lab/lab.ts'
 
 let lab: Lab
@@ -214,4 +215,32 @@ test('info, images, streams: what else depends on the version', async () => {
     return headers['content-type'] === 'application/vnd.docker.multiplexed-stream'
   }
   assert.equal(await since(framed), '1.42')
+})
+
+test('the platform of an image is looked at since 1.46 to 1.50, and another one refused', async () => {
+  const arm = encodeURIComponent('{"os":"linux","architecture":"arm64"}')
+  const ours = encodeURIComponent(await lab.ok('inspect', '-f', '{"os":"{{.Os}}","architecture":"{{.Architecture}}"}', 'busybox'))
+  const asked = (method: string, path: string) => (version: string) =>
+    lab.api(method, `/v${version}/images/${path}`, method === 'POST' ? '' : undefined)
+  const calls: readonly (readonly [string, string, string])[] = [
+    ['1.46', 'POST', 'busybox/push?tag=latest&platform='], ['1.48', 'GET', 'busybox/history?platform='],
+    ['1.48', 'GET', 'busybox/get?platform='], ['1.49', 'GET', 'busybox/json?platform='],
+  ]
+  for (const [first, method, path] of calls) {
+    const refused = async (version: string) =>
+      /for platform linux\/arm64|specified platform \(linux\/arm64\)/.test((await asked(method, path + arm)(version)).text)
+    assert.equal(await since(refused), first, path)
+    assert.match((await asked(method, `${path}zz`)('1.51')).text, /"failed to parse platform: invalid character 'z' looking/)
+    if (method === 'GET') assert.equal((await asked(method, path + ours)('1.51')).status, 200, path)
+  }
+  const message = async (method: string, path: string) => at((await asked(method, path)('1.51')).json, 'message')
+  assert.equal(await message('GET', `busybox/json?manifests=1&platform=${ours}`), 'conflicting options: manifests and platform options cannot both be set')
+  assert.equal(await message('GET', 'busybox/json?platform={}'), 'both OS and Architecture must be provided')
+  assert.match(String(await message('DELETE', `busybox?platforms=${arm}`)), /^image with reference busybox was found but its platform \(linux\/\w+\) does not match/)
+  assert.equal(await message('DELETE', `busybox?platforms=${arm}&platforms=${ours}`), 'multiple platforms are not supported')
+  const tar = await busyboxImageTar('/bin/busybox', ['spare:latest'], ['sh'], [])
+  const loaded = await lab.api('POST', `/v1.51/images/load?platform=${arm}`, tar)
+  assert.equal(at(loaded.json, 'message'), 'the archive has no image for platform linux/arm64')
+  await lab.ok('tag', 'busybox', 'spare')
+  assert.equal((await lab.api('DELETE', `/v1.49/images/spare?platforms=${arm}`)).status, 200, 'older versions do not know it')
 })

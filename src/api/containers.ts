@@ -76,6 +76,9 @@ export function containerRoutes(containers: Containers): readonly Route[] {
   ]
 }
 
+/** The kernel has 16 bits for each side of a terminal. */
+const sideMax = 65_535
+
 /** `h` and `w` of a resize. */
 export function terminalSize({ query }: ApiRequest): {
   readonly height: number
@@ -84,11 +87,10 @@ export function terminalSize({ query }: ApiRequest): {
   const sides = { h: 'height', w: 'width' } as const
   const side = (name: keyof typeof sides): number => {
     const text = query.get(name) ?? ''
-    if (!/^\d{1,5}$/.test(text)) {
-      throw new Refusal(
-        'invalid',
-        `invalid resize ${sides[name]} ${JSON.stringify(text)}: invalid syntax`,
-      )
+    const isNumber = /^\d+$/.test(text)
+    if (!isNumber || Number(text) > sideMax) {
+      const why = isNumber ? 'value out of range' : 'invalid syntax'
+      throw new Refusal('invalid', `invalid resize ${sides[name]} ${JSON.stringify(text)}: ${why}`)
     }
     return Number(text)
   }

@@ -5,8 +5,9 @@ import type { Images } from '../containers/images/images.ts'
 import { imageFilters, pruneFilters } from '../containers/images/list.ts'
 import { parsePlatform } from '../containers/images/platform.ts'
 import type { Progress } from '../containers/images/progress.ts'
-import { canonicalName, referenceOf } from '../containers/images/reference.ts'
+import { canonicalName, familiarName, referenceOf } from '../containers/images/reference.ts'
 import { imageHistory, imageInspect, imageSummary } from './image-view.ts'
+import { onlyPlatform, queriedPlatform } from './platform-query.ts'
 import { acceptFilters } from './query.ts'
 import type { ApiRequest, Reply, Route } from './route.ts'
 import { openJsonStream, type JsonStream } from './stream.ts'
@@ -50,12 +51,22 @@ async function list(images: Images, { query, version }: ApiRequest): Promise<Rep
   return { status: 200, json }
 }
 
+/** API versions from which on a call looks at the platform that it is given. */
+const platformSince = { push: 146, history: 148, save: 148, load: 148, inspect: 149, remove: 150 }
+
 async function inspect(images: Images, request: ApiRequest): Promise<Reply> {
-  return { status: 200, json: imageInspect(images.find(nameOf(request)), request.version) }
+  const platform = queriedPlatform(request, platformSince.inspect)
+  if (platform !== undefined && request.query.bool('manifests')) {
+    const options = 'manifests and platform options'
+    throw new Refusal('invalid', `conflicting options: ${options} cannot both be set`)
+  }
+  const image = images.findFor(nameOf(request), platform)
+  return { status: 200, json: imageInspect(image, request.version) }
 }
 
 async function history(images: Images, request: ApiRequest): Promise<Reply> {
-  return { status: 200, json: imageHistory(images.find(nameOf(request))) }
+  const platform = queriedPlatform(request, platformSince.history)
+  return { status: 200, json: imageHistory(images.findFor(nameOf(request), platform)) }
 }
 
 async function search(): Promise<Reply> {
@@ -68,7 +79,7 @@ async function save(images: Images, request: ApiRequest): Promise<undefined> {
   const name = nameOf(request)
   const names = name === '' ? query.getAll('names') : [name]
   if (names.length === 0) throw new Refusal('invalid', 'no image names given')
-  const tar = await images.save(names)
+  const tar = await images.save(names, queriedPlatform(request, platformSince.save))
   response.writeHead(200, { 'Content-Type': 'application/x-tar' })
   try {
     await pipeline(tar, response)
@@ -81,7 +92,8 @@ async function save(images: Images, request: ApiRequest): Promise<undefined> {
 
 /** Nothing is sent before the images are there, so that a bad tar has its own status. */
 async function load(images: Images, request: ApiRequest): Promise<undefined> {
-  const loaded = await images.load(request.body)
+  const platform = queriedPlatform(request, platformSince.load)
+  const loaded = await images.load(request.body, platform)
   const stream = openJsonStream(request)
   for (const { image, names } of loaded) {
     if (names.length === 0) stream.write({ stream: `Loaded image ID: ${image.id}\n` })
@@ -141,6 +153,8 @@ async function pull(images: Images, request: ApiRequest, fromImage: string): Pro
 async function push(images: Images, request: ApiRequest): Promise<undefined> {
   const { query, registryAuth, signal } = request
   const reference = referenceOf(nameOf(request), query.get('tag') ?? '')
+  const platform = queriedPlatform(request, platformSince.push)
+  if (platform !== undefined) images.findFor(familiarName(reference), platform)
   return streaming(request, (report) =>
     images.push({ reference, signal, report, credentials: registryAuth ?? {} }),
   )
@@ -195,7 +209,10 @@ async function tag(images: Images, request: ApiRequest): Promise<Reply> {
 }
 
 async function remove(images: Images, request: ApiRequest): Promise<Reply> {
-  return { status: 200, json: await images.remove(nameOf(request), request.query.bool('force')) }
+  const name = nameOf(request)
+  const platform = onlyPlatform(request, platformSince.remove)
+  if (platform !== undefined) images.findFor(name, platform)
+  return { status: 200, json: await images.remove(name, request.query.bool('force')) }
 }
 
 async function prune(images: Images, { query }: ApiRequest): Promise<Reply> {

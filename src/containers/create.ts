@@ -12,9 +12,8 @@ import { endpointSettingsOf, hostConfigShape } from './config.ts'
 import { commandOf, logMaxBytes, mergeImageConfig, withDefaults, withHostname } from './defaults.ts'
 import { populateVolumes } from './copy-up.ts'
 import { migrateSysctls } from './endpoint-sysctls.ts'
-import type { Image } from './images/images.ts'
 import type { Platform } from './images/documents.ts'
-import { platformName } from './images/platform.ts'
+import { requirePlatform } from './images/platform.ts'
 import { mountPoints } from './mount-points.ts'
 import { checkName, inventName } from './names.ts'
 import { volumeWarnings } from './no-effect.ts'
@@ -74,7 +73,7 @@ export async function createContainer(
 
   if (request.Image === '') commandOf(request)
   const image = context.images.find(request.Image)
-  if (options.platform !== undefined) checkPlatform(request.Image, image, options.platform)
+  requirePlatform(request.Image, image.document, options.platform)
   const merged = mergeImageConfig(request, image.config)
   const id = newId()
   const donor = donorHostname(context, hostConfig)
@@ -132,17 +131,6 @@ export async function createContainer(
 function ofVersion(given: HostConfig | null, apiVersion: number): HostConfig {
   const hostConfig = given ?? hostConfigShape.decode({}, 'HostConfig')
   return apiVersion >= 142 ? hostConfig : { ...hostConfig, ConsoleSize: null }
-}
-
-/** Clients answer 404 by pulling the image for the platform. */
-function checkPlatform(name: string, { document }: Image, wanted: Platform): void {
-  const { os, architecture } = document
-  if (os === wanted.os && architecture === wanted.architecture) return
-  throw new Refusal(
-    'notFound',
-    `image with reference ${name} was found but its platform (${os}/${architecture}) does not ` +
-      `match the specified platform (${platformName(wanted)})`,
-  )
 }
 
 /** EndpointsConfig by network; gates of old API versions. */

@@ -15,10 +15,11 @@ import { truthFilter } from '../truth-filter.ts'
 import { Catalogue, type Image } from './catalogue.ts'
 import { commitContainer, type CommitRequest } from './commit.ts'
 import { ContentStore, dropStaleLeases, withLease } from './content.ts'
-import { labelsOf } from './documents.ts'
+import { labelsOf, type Platform } from './documents.ts'
 import { importRootfs, type ImportRequest } from './import.ts'
 import { imageCondition, listImages } from './list.ts'
 import { loadArchive, readArchive, type Loaded } from './load.ts'
+import { isOfPlatform, platformName, requirePlatform } from './platform.ts'
 import { canonicalName, familiarName, parseReference, withDefaultTag } from './reference.ts'
 import { pruneImages, removeImage, type ImageUser, type Removed } from './remove.ts'
 import {
@@ -92,19 +93,32 @@ export class Images {
     return listImages(this.catalogue, filters)
   }
 
-  /** Makes the images of a docker-save or OCI tar. */
-  load(tar: Readable): Promise<readonly Loaded[]> {
+  /** The same; refuses one of another platform than this, if any. */
+  findFor(reference: string, platform: Platform | undefined): Image {
+    const image = this.find(reference)
+    requirePlatform(reference, image.document, platform)
+    return image
+  }
+
+  /** Makes the images of a docker-save or OCI tar: those of this machine's, or of one platform. */
+  load(tar: Readable, platform?: Platform): Promise<readonly Loaded[]> {
     return withLease(this.#options.containerd, async (content) => {
       const archive = await readArchive(tar, content)
-      const loaded = await this.storing(() => loadArchive(archive, this.catalogue, content))
+      const loaded = await this.storing(() =>
+        loadArchive(archive, this.catalogue, content, platform),
+      )
       for (const { image } of loaded) this.tell('load', image, image.id)
       return loaded
     })
   }
 
   /** A tar of these images, in both formats; refuses before the first byte when one is missing. */
-  async save(references: readonly string[]): Promise<Readable> {
+  async save(references: readonly string[], platform?: Platform): Promise<Readable> {
     const images = references.map((reference) => ({ reference, image: this.#named(reference) }))
+    if (platform !== undefined && !images.every(({ image }) => isOfPlatform(image.document, platform))) {
+      const text = `no suitable export target found for platform ${platformName(platform)}`
+      throw new Refusal('notFound', text)
+    }
     const content = new ContentStore(this.#options.containerd, '')
     // Whether containerd is there is known before the first byte is sent.
     for (const { image } of images) await content.has(image.id)

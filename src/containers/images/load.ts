@@ -19,12 +19,13 @@ import {
   parseManifest,
   type Descriptor,
   type Manifest,
+  type Platform,
 } from './documents.ts'
 import type { TarEntry } from '../../base/tar/header.ts'
 import { readTar } from '../../base/tar/read.ts'
 import { decompressed } from './compression.ts'
 import { layerMediaType } from './layers.ts'
-import { machinePlatform, pickPlatform } from './platform.ts'
+import { isOfPlatform, machinePlatform, pickPlatform, platformName } from './platform.ts'
 import { canonicalName, digestPattern, parseReference } from './reference.ts'
 import { nameImage, unpackImage, writeManifest } from './store-image.ts'
 
@@ -97,16 +98,34 @@ function blobAt(archive: Archive, name: string): Blob {
   throw new Refusal('invalid', `invalid image: the tar has no file ${name}`)
 }
 
-/** Makes the images that the tar describes. */
+/** Makes the images that the tar describes: of one platform only, where one is `wanted`. */
 export async function loadArchive(
   archive: Archive,
   catalogue: Catalogue,
   content: ContentStore,
+  wanted?: Platform,
 ): Promise<readonly Loaded[]> {
+  const found = await loadAll(archive, catalogue, content, wanted)
+  const loaded = found.filter((one) => one !== undefined)
+  if (wanted !== undefined && loaded.length === 0) {
+    throw new Refusal('notFound', `the archive has no image for platform ${platformName(wanted)}`)
+  }
+  return loaded
+}
+
+/** Undefined stands for an image of another platform. */
+type Found = readonly (Loaded | undefined)[]
+
+async function loadAll(
+  archive: Archive,
+  catalogue: Catalogue,
+  content: ContentStore,
+  wanted: Platform | undefined,
+): Promise<Found> {
   const manifest = archive.documents.get('manifest.json')
-  if (manifest !== undefined) return loadDocker(manifest, archive, catalogue, content)
+  if (manifest !== undefined) return loadDocker(manifest, archive, catalogue, content, wanted)
   const index = archive.documents.get('index.json')
-  if (index !== undefined) return loadLayout(index, catalogue, content)
+  if (index !== undefined) return loadLayout(index, catalogue, content, wanted)
   throw new Refusal(
     'invalid',
     archive.documents.has('repositories')
@@ -120,11 +139,12 @@ async function loadDocker(
   archive: Archive,
   catalogue: Catalogue,
   content: ContentStore,
-): Promise<readonly Loaded[]> {
+  wanted: Platform | undefined,
+): Promise<Found> {
   const { entries } = parseDocument(`{"entries":${text}}`, 'manifest.json')
   if (!Array.isArray(entries))
     throw new Refusal('invalid', 'invalid image: manifest.json is not a list')
-  const loaded: Loaded[] = []
+  const loaded: (Loaded | undefined)[] = []
   for (const entry of entries.filter(isObject)) {
     const names = stringList(entry['RepoTags'])
     const long = names.map((name) => canonicalName(parseReference(name)))
@@ -139,7 +159,7 @@ async function loadDocker(
       size: config.size,
     }
     const { target, manifest } = await writeManifest(content, described, layers)
-    loaded.push(await finish(catalogue, content, target, manifest, long, names))
+    loaded.push(await finish(catalogue, content, { target, manifest, long, names, wanted }))
   }
   return loaded
 }
@@ -148,25 +168,30 @@ async function loadLayout(
   text: string,
   catalogue: Catalogue,
   content: ContentStore,
-): Promise<readonly Loaded[]> {
-  const loaded: Loaded[] = []
+  wanted: Platform | undefined,
+): Promise<Found> {
+  const loaded: (Loaded | undefined)[] = []
   for (const entry of parseIndex(parseDocument(text, 'index.json')).entries) {
-    const target = await manifestOf(entry, content)
+    const target = await manifestOf(entry, content, wanted)
     const manifest = parseManifest(await documentOf(target, content))
     const full = entry.annotations['io.containerd.image.name']
     const short = entry.annotations['org.opencontainers.image.ref.name'] ?? ''
     const name = full ?? (/[/:]/.test(short) ? short : '')
     const names = name === '' ? [] : [name]
     const long = names.map((each) => canonicalName(parseReference(each)))
-    loaded.push(await finish(catalogue, content, target, manifest, long, names))
+    loaded.push(await finish(catalogue, content, { target, manifest, long, names, wanted }))
   }
   return loaded
 }
 
-async function manifestOf(entry: Descriptor, content: ContentStore): Promise<Descriptor> {
+async function manifestOf(
+  entry: Descriptor,
+  content: ContentStore,
+  wanted: Platform | undefined,
+): Promise<Descriptor> {
   const document = await documentOf(entry, content)
   if (!isIndex(document)) return entry
-  const { mediaType, digest, size } = pickPlatform(parseIndex(document), machinePlatform())
+  const { mediaType, digest, size } = pickPlatform(parseIndex(document), wanted ?? machinePlatform())
   return { mediaType, digest, size }
 }
 
@@ -177,17 +202,24 @@ async function documentOf({ digest }: Descriptor, content: ContentStore) {
   return parseDocument(await content.readBytes(digest), digest)
 }
 
+interface Described {
+  readonly target: Descriptor
+  readonly manifest: Manifest
+  /** Names in full, and as they stand in the tar. */
+  readonly long: readonly string[]
+  readonly names: readonly string[]
+  readonly wanted: Platform | undefined
+}
+
 async function finish(
   catalogue: Catalogue,
   content: ContentStore,
-  target: Descriptor,
-  manifest: Manifest,
-  long: readonly string[],
-  names: readonly string[],
-): Promise<Loaded> {
+  { target, manifest, long, names, wanted }: Described,
+): Promise<Loaded | undefined> {
   const config = parseImageConfig(
     parseDocument(await content.readBytes(manifest.config.digest), 'config'),
   )
+  if (wanted !== undefined && !isOfPlatform(config, wanted)) return undefined
   await unpackImage(content, target, manifest, config)
   return { image: await nameImage(catalogue, content, target, long), names }
 }

@@ -53,6 +53,25 @@ export function platformName({ os, architecture, variant }: Platform): string {
   return [os, architecture, variant].filter((word) => word !== '').join('/')
 }
 
+/** Whether an image of this platform is of the one that is wanted. */
+export function isOfPlatform({ os, architecture }: Platform, wanted: Platform): boolean {
+  return os === wanted.os && architecture === wanted.architecture
+}
+
+/** Refuses an image of another platform. Clients answer 404 by pulling that of the right one. */
+export function requirePlatform(
+  reference: string,
+  { os, architecture }: Platform,
+  wanted: Platform | undefined,
+): void {
+  if (wanted === undefined || isOfPlatform({ os, architecture, variant: '' }, wanted)) return
+  throw new Refusal(
+    'notFound',
+    `image with reference ${reference} was found but its platform (${os}/${architecture}) does ` +
+      `not match the specified platform (${platformName(wanted)})`,
+  )
+}
+
 /** The entry for `wanted`; an exact variant before none before another. */
 export function pickPlatform(index: Index, wanted: Platform): Index['entries'][number] {
   const fitting = index.entries.filter(
