@@ -38,6 +38,7 @@ const inside: readonly (readonly [string, string, string, RegExp])[] = [
   ['--read-only', '--read-only', 'touch /x 2>&1; true', /Read-only file system/],
   ['--read-only with --tmpfs', '--read-only --tmpfs /scratch:size=1m', 'touch /scratch/x && grep scratch /proc/mounts', /tmpfs.*size=1024k/],
   ['--shm-size', '--shm-size 32m', 'df -k /dev/shm | tail -1', / 32768 /],
+  ['--ipc none', '--ipc none', 'ls /dev/shm 2>&1; true', /No such file or directory/],
   ['--ulimit', '--ulimit nofile=123:456', 'ulimit -n; ulimit -Hn', /^123\n456$/],
   ['-m', '-m 64m', 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true', /67108864/],
   ['--cpus', '--cpus 0.5', 'cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null; true', /50000/],

@@ -120,11 +120,18 @@ async function wait(containers: Containers, request: ApiRequest): Promise<undefi
   return undefined
 }
 
+/** Older versions do not know it. */
+const sinceOneShot = 141
+
 async function stats(containers: Containers, request: ApiRequest): Promise<undefined> {
-  const { params, query, signal } = request
+  const { params, query, signal, version } = request
   const id = params['id'] ?? ''
   const streaming = query.get('stream') === undefined || query.bool('stream')
-  const samples = containers.stats(id, { streaming, oneShot: query.bool('one-shot') }, signal)
+  const oneShot = version >= sinceOneShot && query.bool('one-shot')
+  if (streaming && oneShot) {
+    throw new Refusal('invalid', 'cannot have stream=true and one-shot=true')
+  }
+  const samples = containers.stats(id, { streaming, oneShot }, signal)
   const stream = openJsonStream(request)
   try {
     for await (const sample of samples) stream.write(sample)

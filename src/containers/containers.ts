@@ -54,6 +54,7 @@ import {
   killContainer,
   pauseContainer,
   restartContainer,
+  signalFor,
   stopContainer,
   unpauseContainer,
   type StopOptions,
@@ -144,13 +145,14 @@ export class Containers {
   }
 
   async kill(idOrName: string, signal: string): Promise<void> {
+    const number = signalFor(idOrName, signal)
     let container: Container
     try {
       container = this.find(idOrName)
     } catch (error) {
       throw wrap(`cannot kill container: ${idOrName}: `, error)
     }
-    await killContainer(this.context, container, signal, idOrName)
+    await killContainer(this.context, container, number, idOrName)
   }
 
   pause(idOrName: string): Promise<void> {

@@ -47,6 +47,9 @@ export function noEffectWarnings(config: Config, hostConfig: HostConfig): readon
     ...(hostConfig.Init === true && hostConfig.PidMode === 'host'
       ? ['An init has nothing to do in the PID namespace of the host. Init discarded.']
       : []),
+    ...(hostConfig.ShmSize > 0 && hostConfig.IpcMode === 'none'
+      ? ['There is no shared memory in IPC mode none. ShmSize discarded.']
+      : []),
     ...(hostConfig.ShmSize > 0 && /^(host|container:)/.test(hostConfig.IpcMode)
       ? [`The shared memory is that of IPC mode ${hostConfig.IpcMode}. ShmSize discarded.`]
       : []),

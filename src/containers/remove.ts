@@ -15,6 +15,7 @@ import { deadState, hasProcess, isRunning, removingState } from './record.ts'
 import { removeSnapshot } from './rootfs.ts'
 import type { Container } from './registry.ts'
 import type { Context } from './rooms.ts'
+import { SIGKILL } from './signals.ts'
 import { killContainer } from './stop.ts'
 import { forgetTask, releaseShm, removeFifos } from './task.ts'
 
@@ -81,7 +82,7 @@ function refusalOfRunning({ record }: Container, name: string): Refusal {
 /** A container that ends by itself meanwhile is what was wanted. */
 async function endForRemoval(context: Context, container: Container, name: string): Promise<void> {
   try {
-    await killContainer(context, container, 'KILL', name)
+    await killContainer(context, container, SIGKILL, name)
   } catch (error) {
     if (hasProcess(container.record.state.status)) {
       throw wrap(`${cannot(name)}: could not kill: `, error)

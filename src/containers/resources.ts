@@ -2,7 +2,7 @@
  * Limits: HostConfig's resource fields as OCI resources, and the checks and corrections that the
  * engine makes at create and update, with its warnings.
  */
-import { statSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { Refusal } from '../base/refusal.ts'
 import { cgroupLayout } from './cgroups.ts'
@@ -109,6 +109,12 @@ function checkSet(text: string, what: 'cpus' | 'mems'): void {
   throw invalid(`Invalid value ${text} for cpuset ${what}: invalid format: ${text}`)
 }
 
+/** `0-1`, as the kernel lists them; '' from one that does not. */
+function memoryNodes(): string {
+  const status = readFileSync('/proc/self/status', 'utf8')
+  return /^Mems_allowed_list:\s*(\S+)$/m.exec(status)?.[1] ?? ''
+}
+
 function checkCpu(given: Resources, blkioWeight: boolean): void {
   const { NanoCpus, CpuPeriod, CpuQuota, CpuShares, CpusetCpus, CpusetMems, BlkioWeight } = given
   if (NanoCpus > 0 && CpuPeriod > 0) {
@@ -134,12 +140,18 @@ function checkCpu(given: Resources, blkioWeight: boolean): void {
     throw invalid('CPU cfs quota can not be less than 1ms (i.e. 1000)')
   checkSet(CpusetCpus, 'cpus')
   checkSet(CpusetMems, 'mems')
-  for (const number of CpusetCpus.split(/[-,]/)) {
-    if (number !== '' && Number(number) >= count) {
-      throw invalid(
-        `Requested CPUs are not available - requested ${CpusetCpus}, available: 0-${count - 1}`,
-      )
-    }
+  const isBeyond = (set: string, last: number) =>
+    set !== '' && set.split(/[-,]/).some((number) => Number(number) > last)
+  if (isBeyond(CpusetCpus, count - 1)) {
+    throw invalid(
+      `Requested CPUs are not available - requested ${CpusetCpus}, available: 0-${count - 1}`,
+    )
+  }
+  const nodes = memoryNodes()
+  if (isBeyond(CpusetMems, Number(/\d+$/.exec(nodes)?.[0] ?? Infinity))) {
+    throw invalid(
+      `Requested memory nodes are not available - requested ${CpusetMems}, available: ${nodes}`,
+    )
   }
   if (blkioWeight && BlkioWeight !== 0 && (BlkioWeight < 10 || BlkioWeight > 1000)) {
     throw invalid('Range of blkio weight is from 10 to 1000')

@@ -66,7 +66,8 @@ export function ociMounts(inputs: MountInputs): readonly OciMount[] {
   ]
   const taken = new Set(user.map((mount) => mount.destination))
   const { writableCgroups } = securityOf(hostConfig)
-  const defaults = [...kernelMounts, sharedMemory(inputs)]
+  const shared = hostConfig.IpcMode === 'none' ? [] : [sharedMemory(inputs)]
+  const defaults = [...kernelMounts, ...shared]
     .filter((mount) => !taken.has(mount.destination))
     .map((mount) => (hostConfig.Privileged ? writable(mount) : mount))
     .map((mount) => (writableCgroups && mount.type === 'cgroup' ? writable(mount) : mount))

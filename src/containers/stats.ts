@@ -257,7 +257,7 @@ function blkioV1(folder: string): object {
     return found
   }
   return {
-    ...emptyBlkio,
+    ...Object.fromEntries(Object.keys(emptyBlkio).map((key) => [key, []])),
     io_service_bytes_recursive: entries('blkio.throttle.io_service_bytes_recursive'),
     io_serviced_recursive: entries('blkio.throttle.io_serviced_recursive'),
   }

@@ -162,22 +162,21 @@ async function setFrozen(context: Context, container: Container, frozen: boolean
   }
 }
 
-function signalFor(name: string, signal: string): number {
+/** '' = KILL. Refuses what is no signal, whether the container is there or not. */
+export function signalFor(name: string, signal: string): number {
   try {
-    return signalNumber(signal)
+    return signal === '' ? SIGKILL : signalNumber(signal)
   } catch (error) {
     throw wrap(`cannot kill container: ${name}: `, error)
   }
 }
 
-/** @param signal '' = KILL */
 export async function killContainer(
   context: Context,
   container: Container,
-  signal: string,
+  number: number,
   name: string,
 ): Promise<void> {
-  const number = signal === '' ? SIGKILL : signalFor(name, signal)
   const ends = number === SIGKILL || number === stopSignalOf(container.record.config.StopSignal)
   const exited = context.registry.wait(container, 'next-exit')
   try {

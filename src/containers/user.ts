@@ -36,13 +36,13 @@ export function lookUpUser(root: Root, spec: string, groupAdd: readonly string[]
   const user = findUser(passwd, userPart)
   let gid = user.gid
   let additional: readonly number[] = []
-  if (groupPart !== '') gid = findGroup(groups, groupPart)
+  if (groupPart !== '') gid = findGroup(groups, groupPart, 'unable')
   else if (user.name !== '') {
     additional = groups
       .filter((group) => group.members.includes(user.name))
       .map((group) => group.gid)
   }
-  const added = groupAdd.map((group) => findGroup(groups, group))
+  const added = groupAdd.map((group) => findGroup(groups, group, 'Unable'))
   // The main group is listed among the additional ones too, as the engine does.
   const gids = [...new Set([gid, ...additional, ...added])]
   return { uid: user.uid, gid, additionalGids: gids, home: user.home }
@@ -63,11 +63,16 @@ function findUser(passwd: readonly PasswdEntry[], part: string): PasswdEntry {
   return { name: '', uid, gid: 0, home: '/' }
 }
 
-function findGroup(groups: readonly GroupEntry[], part: string): number {
+/** @param unable with a capital or without, as Docker has it for one option and the other */
+function findGroup(
+  groups: readonly GroupEntry[],
+  part: string,
+  unable: 'unable' | 'Unable',
+): number {
   const byName = groups.find((group) => group.name === part)
   if (byName !== undefined) return byName.gid
   if (!/^\d+$/.test(part)) {
-    throw new Refusal('internal', `unable to find group ${part}: no matching entries in group file`)
+    throw new Refusal('internal', `${unable} to find group ${part}: no matching entries in group file`)
   }
   checkRange(Number(part))
   return Number(part)
