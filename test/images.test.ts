@@ -1,7 +1,8 @@
 /** Images and volumes with the stock command: what people type, and what they see. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { existsSync, writeFileSync } from 'node:fs'
+import { createReadStream, existsSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
@@ -98,6 +99,21 @@ test('images: tag, save, load, inspect, history, commit, import, rmi, prune', as
   )
   await lab.must(`docker export c1 | docker import -c 'CMD ["cat","/made"]' - flat:1`)
   assert.equal(await lab.ok('run', '--rm', 'flat:1'), 'made')
+  const server = createServer((asked, answer) => {
+    if (asked.url === '/flat.tar') createReadStream(join(lab.folder, 'flat.tar')).pipe(answer)
+    else answer.writeHead(404).end('nothing of that name')
+  })
+  t.after(() => server.close())
+  await new Promise<void>((listening) => server.listen(8099, '127.0.0.1', listening))
+  await lab.must(`docker export c1 >${join(lab.folder, 'flat.tar')}`)
+  const imported = await lab.ok('import', '-c', 'CMD ["cat","/made"]', 'http://127.0.0.1:8099/flat.tar', 'far:1')
+  assert.match(imported, /^Downloading from http:\/\/127\.0\.0\.1:8099\/flat\.tar\n[^]*sha256:[0-9a-f]{64}$/)
+  assert.equal(await lab.ok('run', '--rm', 'far:1'), 'made')
+  const wrong = await lab.docker('import', 'http://127.0.0.1:8099/other.tar')
+  assert.match(wrong.err, /failed to GET http:\/\/127\.0\.0\.1:8099\/other\.tar with status 404 Not Found: nothing of that name/)
+  const nobody = await lab.docker('import', 'http://127.0.0.1:8098/x')
+  assert.match(nobody.err, /Get "http:\/\/127\.0\.0\.1:8098\/x": dial tcp 127\.0\.0\.1:8098: connect: connection refused/)
+  await lab.ok('rmi', 'far:1')
   assert.match(await lab.ok('system', 'df'), /^Images\s+3\s+1\s/m)
 
   await lab.ok('rm', '-f', 'c1')

@@ -1,6 +1,7 @@
 /** /images and /distribution: list, inspect, load, save, pull, import, tag, remove, prune. */
 import { pipeline } from 'node:stream/promises'
 import { Refusal } from '../base/refusal.ts'
+import { download, sourceUrl } from '../containers/images/download.ts'
 import type { Images } from '../containers/images/images.ts'
 import { imageFilters, pruneFilters } from '../containers/images/list.ts'
 import { parsePlatform } from '../containers/images/platform.ts'
@@ -179,18 +180,14 @@ async function importImage(
   request: ApiRequest,
   source: string,
 ): Promise<undefined> {
-  const { query, body } = request
-  if (source !== '-') {
-    throw new Refusal(
-      'notImplemented',
-      'this engine imports what the client sends, not a URL: ' +
-        'download it, then docker import FILE',
-    )
-  }
+  const { query, signal } = request
   const repo = query.get('repo') ?? ''
   const platform = parsePlatform(query.get('platform') ?? '')
   const name = repo === '' ? '' : canonicalName(referenceOf(repo, query.get('tag') ?? ''))
+  const url = source === '-' ? undefined : sourceUrl(source)
   return streaming(request, async (report) => {
+    const body = url === undefined ? request.body : await download(url, signal)
+    if (url !== undefined) report({ status: `Downloading from ${url.href}` })
     const image = await images.import(body, {
       name,
       message: query.get('message') ?? '',

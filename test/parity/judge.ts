@@ -1,8 +1,8 @@
 /**
  * Which differences have a reason. Beside the newest engine: those of the table of deliberate ones.
  * Beside an older one: those, and wherever the newest answers as Portolan does. What the newest
- * answers otherwise than the older is kept in `since-20.10.json`, for machines without the newest;
- * where both are here the file is checked, and UPDATE_PARITY=1 writes it anew.
+ * answers otherwise than the older, and Portolan with it, is kept in `since-20.10.json`: every value
+ * counts. UPDATE_PARITY=0 asks both engines and checks the file, UPDATE_PARITY=1 writes it anew.
  */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'

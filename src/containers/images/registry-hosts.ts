@@ -30,30 +30,35 @@ const unverified = 'tls: failed to verify certificate'
 /** In the words of the engine: which registry, and why it cannot be reached. */
 export function dialError(url: URL, method: string, error: unknown): Refusal {
   const verb = method.slice(0, 1) + method.slice(1).toLowerCase()
-  const fail = (place: string, why: string) =>
-    new Refusal('internal', `${verb} "${place}": ${why}`, { cause: error })
+  const why = dialReason(url, error)
+  const text =
+    why === undefined
+      ? `${verb} "${url.href}": ${messageOf(error)}`
+      : `${verb} "${url.origin}/v2/": ${why}`
+  return new Refusal('internal', text, { cause: error })
+}
+
+/** Why there is no connection to the host of this URL; undefined for what comes after that. */
+export function dialReason(url: URL, error: unknown): string | undefined {
   const fields: Readonly<Record<string, unknown>> =
     error instanceof Error && isObject(error) ? error : {}
-  const base = `${url.origin}/v2/`
   switch (fields['code']) {
-    case 'ECONNREFUSED':
-      return fail(
-        base,
-        `dial tcp ${String(fields['address'])}:${String(fields['port'])}: ` +
-          'connect: connection refused',
-      )
+    case 'ECONNREFUSED': {
+      const address = `${String(fields['address'])}:${String(fields['port'])}`
+      return `dial tcp ${address}: connect: connection refused`
+    }
     case 'ENOTFOUND':
-      return fail(base, `dial tcp: lookup ${url.hostname}: no such host`)
+      return `dial tcp: lookup ${url.hostname}: no such host`
     case 'EAI_AGAIN':
-      return fail(base, `dial tcp: lookup ${url.hostname}: Temporary failure in name resolution`)
+      return `dial tcp: lookup ${url.hostname}: Temporary failure in name resolution`
     case 'DEPTH_ZERO_SELF_SIGNED_CERT':
     case 'SELF_SIGNED_CERT_IN_CHAIN':
     case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
     case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
-      return fail(base, `${unverified}: x509: certificate signed by unknown authority`)
+      return `${unverified}: x509: certificate signed by unknown authority`
     case 'CERT_HAS_EXPIRED':
-      return fail(base, `${unverified}: x509: certificate has expired or is not yet valid`)
+      return `${unverified}: x509: certificate has expired or is not yet valid`
     default:
-      return fail(url.href, messageOf(error))
+      return undefined
   }
 }
