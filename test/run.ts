@@ -15,6 +15,9 @@ const outputBytesMax = 4 * 1024 * 1024
 /** Files wait a third of their time: for links that go, for timeouts that they provoke. */
 const atOnceMax = 3
 
+/** What tests say of themselves, counts of questions for example; not what the runner counts. */
+const diagnostics = /^\s*ℹ (?!(?:tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) [\d.]+$)(.*)$/gm
+
 interface Outcome {
   readonly file: string
   readonly passed: number
@@ -76,6 +79,9 @@ async function worker(): Promise<void> {
     const counts = `${outcome.passed} passed, ${outcome.failed} failed`
     const skipped = outcome.skipped > 0 ? `, ${outcome.skipped} skipped` : ''
     console.log(`${outcome.failed > 0 ? 'FAILED' : 'ok'} ${file}: ${counts}${skipped} (${outcome.seconds.toFixed(1)} s)`)
+    if (outcome.failed === 0) {
+      for (const line of outcome.output.matchAll(diagnostics)) console.log(`  ${line[1]}`)
+    }
     for (const line of outcome.output.matchAll(/^.*﹣ (.*# .*)$/gm)) console.log(`  skipped: ${line[1]}`)
   }
 }

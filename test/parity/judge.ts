@@ -42,9 +42,10 @@ export function judge(
   const others = found.filter((one) => !isDeliberate(one))
   const changed = engine === newest ? [] : changedSince(panel, others)
   const unexplained = others.filter((one) => !changed.includes(one))
+  const reasons = new Set(found.flatMap((one) => deliberate.find((entry) => explains(entry, one))?.why ?? []))
   t.diagnostic(`${panel.questions} questions at API ${panel.api}; ${found.length} differences from ` +
-    `dockerd ${engine}: ${found.length - others.length} deliberate, ${changed.length} changed since, ` +
-    `${unexplained.length} without a reason`)
+    `dockerd ${engine}: ${found.length - others.length} deliberate, for ${reasons.size} reasons, ` +
+    `${changed.length} changed since, ${unexplained.length} without a reason`)
   const dump = process.env['PARITY_DUMP']
   if (dump !== undefined) writeFileSync(`${dump}.${engine}`, JSON.stringify(unexplained, null, 1))
   assert.equal(unexplained.map(line).join('\n'), '', 'differences without a reason')
