@@ -285,6 +285,19 @@ test('verbs in the wrong state: nothing to do, or a conflict that says so', asyn
   await lab.ok('rm', 'life')
 })
 
+test('limits are updated one by one, and what excludes each other is refused', async () => {
+  const id = await lab.ok('create', '-m', '64m', '--memory-swap', '-1', '--cpus', '0.5', 'busybox', 'true')
+  const refused = async (...options: readonly string[]) => (await lab.docker('update', ...options, id)).err
+  await lab.ok('update', '--cpu-shares', '100', id)
+  await lab.ok('update', '--memory-reservation', '32m', '--pids-limit', '50', id)
+  const limits = '{{with .HostConfig}}{{.Memory}} {{.MemorySwap}} {{.NanoCpus}} {{.CpuShares}} {{.MemoryReservation}} {{.PidsLimit}}{{end}}'
+  assert.equal(await lab.ok('inspect', '-f', limits, id), '67108864 -1 500000000 100 33554432 50')
+  const cannot = `Error response from daemon: Cannot update container ${id}: `
+  assert.equal(await refused('--cpu-period', '50000'), `${cannot}Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set\n`)
+  assert.equal(await refused('-m', '80m'), `${cannot}Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time\n`)
+  await lab.ok('rm', id)
+})
+
 test('names that are made up, and ports that are new with each start', async () => {
   const id = await lab.ok('create', 'busybox')
   assert.match(await lab.ok('inspect', '-f', '{{.Name}}', id), /^\/[a-z]+_[a-z]+$/)

@@ -138,6 +138,12 @@ test('events stream live, filtered, and end at until', async (t) => {
   assert.equal(field(lines[0], 'Action'), 'create')
   assert.equal(field(lines[0], 'scope'), 'local')
   assert.equal(field(field(field(lines[0], 'Actor'), 'Attributes'), 'name'), 'seen')
+  for (const type of ['application/jsonl', 'application/x-ndjson', 'application/json-seq']) {
+    const past = `/events?since=1&until=${Date.now() / 1000}&filters=${filters}`
+    const { headers, text } = await lab.api('GET', past, undefined, { Accept: type })
+    assert.equal(headers['content-type'], type)
+    assert.match(text, type.endsWith('seq') ? /^\x1e\{.*\}\n$/ : /^\{.*\}\n$/)
+  }
 })
 
 test('what the kernel lost comes back', async (t) => {

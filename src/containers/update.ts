@@ -75,18 +75,36 @@ const isSet = (value: unknown): boolean =>
     ? value.length > 0
     : value !== '' && value !== 0 && value !== false && value !== null
 
+/** What excludes each other, the one asked for and the other there already. */
+const exclusive = [
+  ['NanoCpus', 'Nano CPUs', 'CpuPeriod', 'CPU Period'],
+  ['NanoCpus', 'Nano CPUs', 'CpuQuota', 'CPU Quota'],
+  ['CpuPeriod', 'CPU Period', 'NanoCpus', 'NanoCPUs'],
+  ['CpuQuota', 'CPU Quota', 'NanoCpus', 'NanoCPUs'],
+] as const
+
+function conflictOf(hostConfig: HostConfig, request: UpdateRequest): string | undefined {
+  const { Memory, MemorySwap } = request
+  const pair = exclusive.find(([asked, , set]) => request[asked] > 0 && hostConfig[set] > 0)
+  if (pair !== undefined) {
+    const [, asked, , set] = pair
+    return `Conflicting options: ${asked} cannot be updated as ${set} has already been set`
+  }
+  return Memory !== 0 && Memory > hostConfig.MemorySwap && MemorySwap === 0
+    ? 'Memory limit should be smaller than already set memoryswap limit, ' +
+        'update the memoryswap at the same time'
+    : undefined
+}
+
 function merge(id: string, hostConfig: HostConfig, request: UpdateRequest): HostConfig {
+  const conflict = conflictOf(hostConfig, request)
+  if (conflict !== undefined) {
+    throw new Refusal('conflict', `Cannot update container ${id}: ${conflict}`)
+  }
   let merged = hostConfig
   for (const field of changeable) {
     const value = request[field]
     if (value !== 0 && value !== '' && value !== null) merged = { ...merged, [field]: value }
-  }
-  if (request.Memory > hostConfig.MemorySwap && request.MemorySwap === 0) {
-    throw new Refusal(
-      'conflict',
-      `Cannot update container ${id}: Memory limit should be smaller than already set ` +
-        'memoryswap limit, update the memoryswap at the same time',
-    )
   }
   if (request.RestartPolicy.Name !== '')
     merged = { ...merged, RestartPolicy: request.RestartPolicy }

@@ -20,7 +20,6 @@ import type { Report } from './progress.ts'
 import { pushImage } from './push.ts'
 import {
   canonicalName,
-  familiarName,
   familiarRepository,
   parseReference,
   withDefaultTag,
@@ -129,7 +128,7 @@ export class Remote {
     const image = this.#options.catalogue.named(name)
     const target = image?.names.get(name)
     if (image === undefined || target === undefined) {
-      const text = `An image does not exist locally with the tag: ${familiarName(reference)}`
+      const text = `An image does not exist locally with the tag: ${familiarRepository(reference)}`
       throw new Refusal('notFound', text)
     }
     return { image, target }
