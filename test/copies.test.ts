@@ -191,6 +191,16 @@ test('an archive replaces what is in its way, or must not', async () => {
   assert.deepEqual([bad.status, bad.message], [400, 'not a tar archive: it ends too early'])
 })
 
+test('cp -a gives what it copies to the user of the container', async () => {
+  writeFileSync(at('owned'), 'mine\n')
+  await lab.ok('create', '--name', 'owned', '-u', '1234:1235', 'busybox')
+  await lab.ok('cp', '-a', at('owned'), 'owned:/given')
+  await lab.ok('cp', at('owned'), 'owned:/taken')
+  const owner = async (path: string) =>
+    /\d+\/\d+/.exec(listed((await ask('GET', archive('owned', path))).bytes, '-v', '--numeric-owner').join())?.[0]
+  assert.deepEqual([await owner('/given'), await owner('/taken')], ['1234/1235', '0/0'])
+})
+
 const attributes = `import os, sys
 for path in sys.argv[1:]:
     print({name: os.getxattr(path, name, follow_symlinks=False) for name in sorted(os.listxattr(path, follow_symlinks=False))})`
