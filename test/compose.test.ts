@@ -101,11 +101,8 @@ volumes:
   data: {}
 `
 
-/** The whole walk: up, look, scale, restart, run, change, down. */
-async function walk(lab: Lab, compose: Compose): Promise<void> {
-  const path = join(lab.folder, 'docker-compose.yml')
-  writeFileSync(path, file)
-  await lab.must(`mkdir -p ${lab.folder}/shared && echo given >${lab.folder}/shared/file`)
+/** Compose on a file: `run` must succeed and answers what it prints, `may` tells how it ended. */
+function callsOf(lab: Lab, compose: Compose, path: string) {
   const may = (...args: readonly string[]) =>
     lab.run(compose.program, [...compose.args, '-p', 'proj', '-f', path, ...args])
   const run = async (...args: readonly string[]) => {
@@ -113,6 +110,15 @@ async function walk(lab: Lab, compose: Compose): Promise<void> {
     assert.equal(ran.code, 0, `compose ${args.join(' ')}: ${ran.out}${ran.err}\n${lab.log().slice(-1500)}`)
     return ran.out
   }
+  return { may, run }
+}
+
+/** The whole walk: up, look, scale, restart, run, change, down. */
+async function walk(lab: Lab, compose: Compose): Promise<void> {
+  const path = join(lab.folder, 'docker-compose.yml')
+  writeFileSync(path, file)
+  await lab.must(`mkdir -p ${lab.folder}/shared && echo given >${lab.folder}/shared/file`)
+  const { run } = callsOf(lab, compose, path)
   const name = (service: string, number = 1) => ['proj', service, number].join(compose.joint)
   // By the docker command, which starts faster.
   const inside = async (service: string, line: string) =>
@@ -263,13 +269,7 @@ async function modernWalk(lab: Lab, compose: Compose): Promise<void> {
   writeFileSync(path, modern)
   writeFileSync(join(lab.folder, 'key.txt'), 's3cret\n')
   await lab.ok('network', 'create', 'shared')
-  const may = (...args: readonly string[]) =>
-    lab.run(compose.program, [...compose.args, '-p', 'proj', '-f', path, ...args])
-  const run = async (...args: readonly string[]) => {
-    const ran = await may(...args)
-    assert.equal(ran.code, 0, `compose ${args.join(' ')}: ${ran.out}${ran.err}\n${lab.log().slice(-1500)}`)
-    return ran.out
-  }
+  const { may, run } = callsOf(lab, compose, path)
   const web = (line: string) => lab.ok('exec', 'proj-web-1', 'sh', '-c', line)
   const states = async () => (await run('ps', '--format', '{{.Name}} {{.State}}')).trim().split('\n').sort()
 

@@ -7,6 +7,7 @@
  */
 import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { errorCode } from '../base/error-code.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import { runCommand } from '../kernel/command.ts'
 import type { HostConfig } from './config.ts'
@@ -88,7 +89,7 @@ function labelOf(process: string): string {
     return readFileSync(`/proc/${process}/attr/current`, 'utf8').trim().split(' ')[0] ?? ''
   } catch (error) {
     // A process that has just ended, or a kernel thread.
-    if (error instanceof Error && 'code' in error) return ''
+    if (errorCode(error) !== '') return ''
     throw error
   }
 }

@@ -5,6 +5,7 @@
 import { basename, posix } from 'node:path'
 import { lstatSync, readlinkSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
+import { errorCode } from '../base/error-code.ts'
 import { Refusal } from '../base/refusal.ts'
 import { formatTime } from './time.ts'
 import { fileError, openPlace, withPlace, type Root } from './rooted-path.ts'
@@ -45,10 +46,6 @@ const wantsFolder = (clean: string): boolean => /\/\.?$/.test(clean)
 const notThere = ({ shownAs }: Target, path: string) =>
   new Refusal('notFound', `Could not find the file ${path} in container ${shownAs}`)
 
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : ''
-}
-
 /** HEAD archive. */
 export function statPath(context: Context, target: Target, path: string): Promise<PathStat> {
   return withRootfs(context, target.container, async () =>
@@ -84,7 +81,7 @@ function linkTarget(root: Root, path: string): string {
   try {
     return withPlace(root, path, true, (place) => place.inside)
   } catch (error) {
-    if (codeOf(error) !== 'ENOENT') throw error
+    if (errorCode(error) !== 'ENOENT') throw error
     // It leads nowhere: the way as it is written, which the client is then told is not there.
     const target = withPlace(root, path, false, (place) => readlinkSync(place.path))
     return posix.resolve('/', posix.dirname(path), target)
@@ -96,7 +93,7 @@ function inside<T>(target: Target, path: string, section: () => T): T {
   try {
     return section()
   } catch (error) {
-    const code = codeOf(error)
+    const code = errorCode(error)
     if (code === 'ENOTDIR') throw new Refusal('internal', `lstat ${cleaned(path)}: not a directory`)
     if (code === 'ENOENT' || code === 'ELOOP') throw notThere(target, path)
     throw error

@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process'
 import { chmodSync, chownSync, lstatSync, readdirSync, utimesSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { errorCode } from '../base/error-code.ts'
 import type { MountPoint } from './record.ts'
 import { fileError, withPlace } from './rooted-path.ts'
 import type { Root } from './rooted-path.ts'
@@ -37,7 +38,7 @@ function folderAt(root: Root, destination: string) {
       return { stat, inside, isEmpty: readdirSync(path).length === 0 }
     })
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (errorCode(error) === 'ENOENT') return undefined
     throw error
   }
 }

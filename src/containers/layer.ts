@@ -4,6 +4,7 @@
  */
 import { lstatSync, readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path/posix'
+import { errorCode } from '../base/error-code.ts'
 import { deleted, layerChanges, type Layers } from './changes.ts'
 import { encodeEntry, endOfArchive, entryNamed, type TarEntry } from '../base/tar/header.ts'
 import { packEntry, type Links } from './tree.ts'
@@ -20,7 +21,7 @@ function isOn(path: string): boolean {
     return readFileSync(path, 'utf8').trim() === 'Y'
   } catch (error) {
     // A kernel that lacks the parameter lacks the feature.
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false
+    if (errorCode(error) === 'ENOENT') return false
     throw error
   }
 }

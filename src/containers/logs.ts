@@ -8,6 +8,7 @@ import { closeSync, openSync, readSync, statSync, watch } from 'node:fs'
 import type { FSWatcher } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Writable } from 'node:stream'
+import { errorCode } from '../base/error-code.ts'
 import { Refusal } from '../base/refusal.ts'
 import { logPaths, parseLogLine, parseLogTime } from '../keeper/log-format.ts'
 import type { LogEntry } from '../keeper/log-format.ts'
@@ -184,7 +185,7 @@ function openIfThere(path: string): number | undefined {
   try {
     return openSync(path, 'r')
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (errorCode(error) === 'ENOENT') return undefined
     throw error
   }
 }

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { errorCode } from '../base/error-code.ts'
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import { messageInAny } from './containerd/any.ts'
@@ -54,7 +55,7 @@ function contentOf(file: string): string {
     return readFileSync(file, 'utf8')
   } catch (error) {
     // systemd takes an empty cgroup away when it likes, in the middle of our look, too.
-    if (error instanceof Error && 'code' in error) return ''
+    if (errorCode(error) !== '') return ''
     throw error
   }
 }

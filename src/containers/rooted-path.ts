@@ -19,6 +19,7 @@ import {
   unlinkSync,
 } from 'node:fs'
 import type { Stats } from 'node:fs'
+import { errorCode } from '../base/error-code.ts'
 
 const O_PATH = 0x20_0000
 const linksMax = 255 // as the kernel's own limit is 40, but links in images are made by hand
@@ -90,7 +91,7 @@ export function readInside(root: Root, path: string): string | undefined {
       lstatSync(place.path).isFile() ? readFileSync(place.path, 'utf8') : undefined,
     )
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (errorCode(error) === 'ENOENT') return undefined
     throw error
   }
 }

@@ -7,7 +7,9 @@
  */
 import { closeSync, constants, existsSync, mkdirSync, openSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { errorCode } from '../base/error-code.ts'
 import { log } from '../base/log.ts'
+import { messageOf } from '../base/refusal.ts'
 import { throughRestart } from './containerd/away.ts'
 import { snapshotter, isAlreadyExists, unlessNotFound } from './containerd/client.ts'
 import { hasExited } from '../kernel/process.ts'
@@ -96,7 +98,7 @@ function markAsContainer(rootfs: string): void {
     // O_EXCL: whatever an image has under that name, a link too, stays as it is.
     closeSync(openSync(join(rootfs, '.dockerenv'), O_CREAT | O_EXCL | O_WRONLY, 0o755))
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+    if (errorCode(error) !== 'EEXIST') throw error
   }
 }
 
@@ -108,8 +110,8 @@ function linkMtab(root: Root): void {
       if (!exists) symlinkSync('/proc/mounts', path)
     })
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOTDIR')) throw error
-    log.debug('no place for /etc/mtab', { root: root.path, error: error.message })
+    if (errorCode(error) !== 'ENOTDIR') throw error
+    log.debug('no place for /etc/mtab', { root: root.path, error: messageOf(error) })
   }
 }
 

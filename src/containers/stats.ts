@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { errorCode } from '../base/error-code.ts'
 import { cgroupsPathOf } from './cgroup-path.ts'
 import { cgroupFolder, cgroupLayout } from './cgroups.ts'
 import { kindOf } from './network-mode.ts'
@@ -133,7 +134,7 @@ function read(folder: string, file: string): string {
     return readFileSync(join(folder, file), 'utf8').trim()
   } catch (error) {
     // The container ends while it is looked at, or the controller does not have this file.
-    if (error instanceof Error && 'code' in error) return ''
+    if (errorCode(error) !== '') return ''
     throw error
   }
 }

@@ -20,6 +20,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { errorCode } from '../base/error-code.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import { mount, unmountAll } from '../kernel/mount.ts'
 import type { MountPoint } from './record.ts'
@@ -98,7 +99,7 @@ function putAway(place: string): void {
   try {
     rmdirSync(place)
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : ''
+    const code = errorCode(error)
     if (code === 'ENOTDIR') rmSync(place)
     else if (code !== 'ENOENT') throw error
   }
@@ -108,7 +109,7 @@ function openPart({ Source, Name, subpath }: MountPoint): number {
   try {
     return openSync(join(Source, subpath), O_PATH | constants.O_RDONLY)
   } catch (error) {
-    const gone = error instanceof Error && 'code' in error && error.code === 'ENOENT'
+    const gone = errorCode(error) === 'ENOENT'
     const why = gone ? 'no such file or directory' : messageOf(error)
     throw new Refusal('invalid', `cannot access path ${subpath} of volume ${Name}: ${why}`, {
       cause: error,

@@ -16,6 +16,7 @@ import type { BigIntStats, Stats } from 'node:fs'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { promisify } from 'node:util'
+import { errorCode } from '../base/error-code.ts'
 import { getXattr } from '../kernel/xattr.ts'
 import { splitDevice } from './devices.ts'
 import { encodeEntry, endOfArchive, paddingOf, type TarEntry } from '../base/tar/header.ts'
@@ -38,7 +39,7 @@ export async function sendTar(sink: Writable, archive: AsyncIterable<Buffer>): P
   try {
     await pipeline(Readable.from(archive, { objectMode: false }), sink)
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE'))
+    if (errorCode(error) !== 'ERR_STREAM_PREMATURE_CLOSE')
       throw error
   }
 }

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
+import { errorCode } from '../base/error-code.ts'
 import { parsePoolSources } from '../address/pools.ts'
 import { parsePrefix } from '../address/prefix.ts'
 import { parseAddress } from '../api/listen.ts'
@@ -52,7 +53,7 @@ function readConfigFile(path: string, mustExist: boolean, flags: Given): Map<Opt
   try {
     text = readFileSync(path, 'utf8')
   } catch (error) {
-    const absent = error instanceof Error && 'code' in error && error.code === 'ENOENT'
+    const absent = errorCode(error) === 'ENOENT'
     if (absent && !mustExist) return new Map()
     throw fileProblem(path, absent ? `open ${path}: no such file or directory` : messageOf(error))
   }

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { availableParallelism, hostname, release, totalmem } from 'node:os'
+import { errorCode } from '../base/error-code.ts'
 
 export interface Machine {
   readonly kernelVersion: string
@@ -54,7 +55,7 @@ export function readOptional(path: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return ''
+    if (errorCode(error) === 'ENOENT') return ''
     throw error
   }
 }

@@ -7,6 +7,7 @@
  */
 import { fstatSync, readSync, statSync } from 'node:fs'
 import { Socket } from 'node:net'
+import { errorCode } from '../base/error-code.ts'
 import { openFifo } from '../kernel/fifo.ts'
 
 /** As large as a pipe: one event empties it. Shared: it is used up before the next event. */
@@ -76,7 +77,7 @@ export class FifoReader {
     try {
       return readSync(this.#fd, buffer, 0, buffer.length, null)
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'EAGAIN') return undefined
+      if (errorCode(error) === 'EAGAIN') return undefined
       throw error
     }
   }

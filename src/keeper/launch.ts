@@ -17,6 +17,7 @@ import {
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { errorCode } from '../base/error-code.ts'
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
 import { Channel } from './channel.ts'
@@ -74,7 +75,7 @@ export function readMark(pidPath: string): ProcessMark | undefined {
   try {
     return parseMark(readFileSync(pidPath, 'utf8'))
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (errorCode(error) === 'ENOENT') return undefined
     throw error
   }
 }
@@ -145,6 +146,6 @@ function kill(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal)
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
+    if (errorCode(error) !== 'ESRCH') throw error
   }
 }

@@ -7,6 +7,7 @@
  * once a minute; it never stops the reader.
  */
 import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { errorCode } from '../base/error-code.ts'
 import { messageOf } from '../base/refusal.ts'
 import { log } from '../base/log.ts'
 import {
@@ -171,6 +172,6 @@ function renameIfThere(from: string, to: string): void {
   try {
     renameSync(from, to)
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+    if (errorCode(error) !== 'ENOENT') throw error
   }
 }

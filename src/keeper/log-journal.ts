@@ -7,6 +7,7 @@
  * those that are missing. A burst during which the log was rotated is not covered.
  */
 import { closeSync, openSync, readFileSync, rmSync, writevSync } from 'node:fs'
+import { errorCode } from '../base/error-code.ts'
 import * as field from './fields.ts'
 import type { LogStream } from './log-format.ts'
 
@@ -63,7 +64,7 @@ export class LogJournal {
     try {
       return readFileSync(this.#path)
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+      if (errorCode(error) === 'ENOENT') return undefined
       throw error
     }
   }

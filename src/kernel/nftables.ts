@@ -11,6 +11,7 @@
  */
 import { readdirSync, readlinkSync } from 'node:fs'
 import koffi from 'koffi'
+import { errorCode } from '../base/error-code.ts'
 import { KernelError } from './error.ts'
 import { libcCalls } from './ffi.ts'
 import { withLowDescriptors } from './low-descriptors.ts'
@@ -130,7 +131,7 @@ function socketsOpen(): readonly string[] {
       return readlinkSync(`${folder}/${fd}`).startsWith('socket:')
     } catch (error) {
       // The one that the listing itself had open.
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false
+      if (errorCode(error) === 'ENOENT') return false
       throw error
     }
   })

@@ -1,5 +1,6 @@
 /** What the kernel says of a process. */
 import { readFileSync } from 'node:fs'
+import { errorCode } from '../base/error-code.ts'
 
 const PF_EXITING = 4
 
@@ -12,7 +13,7 @@ export function hasExited(pid: number): boolean {
   try {
     stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : ''
+    const code = errorCode(error)
     if (code === 'ENOENT' || code === 'ESRCH') return true
     throw error
   }

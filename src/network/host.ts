@@ -1,5 +1,6 @@
 /** What this room reads from the kernel: facts for the drivers, and objects to compare with. */
 import { existsSync, readFileSync } from 'node:fs'
+import { errorCode } from '../base/error-code.ts'
 import { parseAddress, type Address } from '../address/ip.ts'
 import { parsePrefix, type Prefix } from '../address/prefix.ts'
 import { log } from '../base/log.ts'
@@ -160,7 +161,7 @@ export function tryOpen(path: string): Netns | undefined {
   try {
     return openNetns(path)
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (errorCode(error) === 'ENOENT') return undefined
     throw error
   }
 }

@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest, type RequestOptions } from 'node:https'
 import { setTimeout as pause } from 'node:timers/promises'
+import { errorCode } from '../../base/error-code.ts'
 import { messageOf, Refusal } from '../../base/refusal.ts'
 import { parseAnswer, type Answer } from './answer.ts'
 import { fieldsOf, textOf, type PluginAddress } from './discovery.ts'
@@ -86,12 +87,9 @@ async function send(
   }
 }
 
-const codeOf = (error: unknown): unknown =>
-  error instanceof Error && 'code' in error ? error.code : ''
-
 /** Nothing has been sent yet. */
 function isUnreachable(error: unknown): boolean {
-  return ['ECONNREFUSED', 'ENOENT', 'EHOSTUNREACH', 'ENETUNREACH'].includes(String(codeOf(error)))
+  return ['ECONNREFUSED', 'ENOENT', 'EHOSTUNREACH', 'ENETUNREACH'].includes(errorCode(error))
 }
 
 /** In the words of Go's client, which is what users look for. */
@@ -112,7 +110,7 @@ const systemWords: Readonly<Record<string, string>> = {
 function dialError({ address }: PluginAddress, error: unknown): string {
   const [protocol = '', where = ''] = address.split('://')
   const network = protocol === 'unix' ? 'unix' : 'tcp'
-  const why = systemWords[String(codeOf(error))] ?? messageOf(error)
+  const why = systemWords[errorCode(error)] ?? messageOf(error)
   return `dial ${network} ${where}: connect: ${why}`
 }
 
@@ -132,7 +130,7 @@ function sendOnce(
     if (isUnreachable(error)) reject(error)
     else if (signal.aborted) reject(silent(plugin, method, `no answer in ${answerMs / 1000} s`))
     // It took the request and went away without an answer.
-    else if (codeOf(error) === 'ECONNRESET') reject(silent(plugin, method, 'EOF'))
+    else if (errorCode(error) === 'ECONNRESET') reject(silent(plugin, method, 'EOF'))
     else reject(silent(plugin, method, messageOf(error)))
   }
   const outgoing = (secure ? httpsRequest : httpRequest)(all, (answer) => {
