@@ -39,8 +39,7 @@ export async function sendTar(sink: Writable, archive: AsyncIterable<Buffer>): P
   try {
     await pipeline(Readable.from(archive, { objectMode: false }), sink)
   } catch (error) {
-    if (errorCode(error) !== 'ERR_STREAM_PREMATURE_CLOSE')
-      throw error
+    if (errorCode(error) !== 'ERR_STREAM_PREMATURE_CLOSE') throw error
   }
 }
 
@@ -113,7 +112,7 @@ async function* packFile(
       yield encodeEntry({ ...entry, kind: 'link', target: first, bytes: 0, xattrs })
       return
     }
-    links.set(key, entry.name)
+    if (stat.nlink > 1) links.set(key, entry.name)
     yield encodeEntry({ ...entry, xattrs })
     let left = entry.bytes
     while (left > 0) {
