@@ -70,5 +70,7 @@ export function cleaned(value: string, { folder, names }: Normalising): string {
     .replaceAll(/\b(?!02:42:aa:bb|ff:ff|00:00:00:00)[0-9a-f]{2}(:[0-9a-f]{2}){5}\b/g, '<mac>')
     .replaceAll(/\bbr-[0-9a-f]{12}\b/g, 'br-<12>')
     .replaceAll(/\bveth[0-9a-f]{7}\b/g, '<veth>')
+    // Now and then one has digits only, which elsewhere are times and sizes.
+    .replaceAll(/\b(image|container|network) [0-9a-f]{12}\b/g, '$1 <12>')
     .replaceAll(/\b(?=\d*[a-f])(?=[a-f]*\d)[0-9a-f]{12}\b/g, '<12>')
 }
