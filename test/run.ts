@@ -27,6 +27,10 @@ interface Outcome {
   readonly output: string
 }
 
+/** Of each failed test its name and what comes first of the reason. */
+const reasonLinesMax = 12
+const reasonCharsMax = 400
+
 const root = join(dirname(import.meta.filename), '..')
 
 function runFile(file: string): Promise<Outcome> {
@@ -64,6 +68,15 @@ function runFile(file: string): Promise<Outcome> {
   })
 }
 
+/** The short of a failed file, for those who see only the end of the output. */
+function reasonsIn(output: string): readonly string[] {
+  const [, failing] = output.split('✖ failing tests:')
+  if (failing === undefined) return output.slice(-reasonLinesMax * reasonCharsMax).split('\n').slice(-reasonLinesMax)
+  return failing.split(/^(?=test at )/m).slice(1)
+    .flatMap((one) => one.trim().split('\n').filter((line) => !/^\s+at /.test(line)).slice(1, reasonLinesMax + 1))
+    .map((line) => line.slice(0, reasonCharsMax))
+}
+
 const asked = process.argv.slice(2)
 const files = asked.length > 0 ? asked : globSync('{src,test}/**/*.test.ts', { cwd: root }).sort()
 // The long ones first, so that none is left running alone at the end.
@@ -79,7 +92,9 @@ async function worker(): Promise<void> {
     const counts = `${outcome.passed} passed, ${outcome.failed} failed`
     const skipped = outcome.skipped > 0 ? `, ${outcome.skipped} skipped` : ''
     console.log(`${outcome.failed > 0 ? 'FAILED' : 'ok'} ${file}: ${counts}${skipped} (${outcome.seconds.toFixed(1)} s)`)
-    if (outcome.failed === 0) {
+    if (outcome.failed > 0) {
+      for (const line of reasonsIn(outcome.output)) console.log(`  ${line}`)
+    } else {
       for (const line of outcome.output.matchAll(diagnostics)) console.log(`  ${line[1]}`)
     }
     for (const line of outcome.output.matchAll(/^.*﹣ (.*# .*)$/gm)) console.log(`  skipped: ${line[1]}`)
