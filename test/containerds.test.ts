@@ -4,12 +4,23 @@
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import test from 'node:test'
+import test, { after } from 'node:test'
 import { Lab, containerdFolder, sleep } from './lab/lab.ts'
 
 const versions = ['2.1.3', '1.7.12']
 const eventTimeoutMs = 20_000
+
+/** A runc that takes a second for an exec while the file `slow` stands beside it. */
+const tools = mkdtempSync(join(tmpdir(), 'tools-'))
+const slow = join(tools, 'slow')
+const runc = spawnSync('sh', ['-c', 'command -v runc'], { encoding: 'utf8' }).stdout.trim()
+const script = `#!/bin/sh\ncase " $* " in *' exec '*) [ -e ${slow} ] && sleep 1;; esac\nexec ${runc} "$@"\n`
+writeFileSync(join(tools, 'runc'), script, { mode: 0o755 })
+process.env['PATH'] = `${tools}:${process.env['PATH']}`
+after(() => rmSync(tools, { recursive: true }))
 
 async function until(what: string, holds: () => Promise<boolean>, seen = () => ''): Promise<void> {
   const deadline = Date.now() + eventTimeoutMs
@@ -77,6 +88,21 @@ async function imagesOn(lab: Lab): Promise<void> {
   await lab.ok('image', 'prune', '-f')
 }
 
+/** containerd killed while a process is started in a container: it is started all the same, once. */
+async function cutOffOn(lab: Lab): Promise<void> {
+  const pid = await lab.ok('inspect', '-f', '{{.State.Pid}}', 'web')
+  const containerd = (await lab.must(`cat ${lab.folder}/run/containerd.pid`)).trim()
+  writeFileSync(slow, '')
+  const started = lab.docker('exec', 'web', 'sh', '-c', 'echo started | tee -a /times')
+  await sleep(500)
+  process.kill(Number(containerd), 'SIGKILL')
+  rmSync(slow)
+  assert.deepEqual(await started, { code: 0, out: 'started\n', err: '' })
+  await sleep(500) // a shim that crashes does so when the process has ended
+  assert.equal(await lab.ok('inspect', '-f', '{{.State.Pid}} {{.State.Running}}', 'web'), `${pid} true`)
+  assert.equal(await lab.ok('exec', 'web', 'cat', '/times'), 'started')
+}
+
 /** The daemon and containerd killed: what runs goes on, and its end is seen. */
 async function killsOn(lab: Lab): Promise<void> {
   const pid = await lab.ok('inspect', '-f', '{{.State.Pid}}', 'web')
@@ -109,6 +135,7 @@ for (const version of versions) {
     await liveOn(lab)
     await freezeOn(lab)
     await imagesOn(lab)
+    await cutOffOn(lab)
     await killsOn(lab)
   })
 }

@@ -155,14 +155,18 @@ async function launch(
     })
     await joined()
     await context.appArmor.ensure(appArmorProfile(container.record.hostConfig))
-    await makeProcess(context, {
+    const process = {
       ...request,
       ...fifos,
       terminal: exec.spec.tty,
       spec: anyOci('Process', processOf(context, container, exec)),
-    })
+    }
+    await makeProcess(context, process)
     made = true
-    exec.pid = await startProcess(context, request)
+    exec.pid = await startProcess(context, request, async () => {
+      await tasks.deleteProcess(request)
+      await makeProcess(context, process)
+    })
   } catch (error) {
     if (made) await unlessNotFound(tasks.deleteProcess(request)).catch(told)
     await close()

@@ -161,10 +161,15 @@ export async function createTask(
   return pid
 }
 
-/** Lets a process run that was made; answers its pid. */
+/**
+ * Lets a process run that was made; answers its pid.
+ * @param renew makes it anew where a start was cut off: an exec whose start has failed in its shim
+ *   must not be started again, at its exit the shim would crash and take the container along
+ */
 export async function startProcess(
   context: Context,
   request: { readonly containerId: string; readonly execId: string },
+  renew: () => Promise<void> = () => Promise.resolve(),
 ): Promise<number> {
   const { tasks } = context.containerd
   try {
@@ -174,7 +179,9 @@ export async function startProcess(
     // It went away during the call: whether the process runs is known when it is back.
     const found = (await unlessNotFound(tasks.get(request)))?.process
     if (found === undefined) throw error
-    return found.status === TaskStatus.CREATED ? (await tasks.start(request)).pid : found.pid
+    if (found.status !== TaskStatus.CREATED) return found.pid
+    await renew()
+    return (await tasks.start(request)).pid
   }
 }
 
