@@ -224,7 +224,9 @@ test('teardown leaves nothing in the kernel, and the state for the next start', 
     '--pidfile',
     join(lab.folder, 'pid'),
   ]
+  const log = await lab.must(`cat ${lab.folder}/run/containerd.log`)
   assert.deepEqual(daemon(...roots, '--teardown', '--log-level', 'error'), { code: 0, text: '' })
+  assert.equal(await lab.must(`cat ${lab.folder}/run/containerd.log`), log, 'containerd is not started for it')
   assert.equal(await lab.must('ip -br link | grep -vE "^(lo|lan)" || true'), '')
   const rules = (await lab.must('iptables-save')).split('\n').filter((line) => line.startsWith('-'))
   assert.deepEqual(rules, [])

@@ -87,7 +87,13 @@ for (const backend of ['nftables', 'iptables'] as const) {
       await holds()
     })
 
-    if (backend === 'iptables') return
+    if (backend === 'iptables') {
+      await t.test('teardown takes the bridges out of the zone', async () => {
+        await lab.teardown()
+        assert.equal((await interfaces()).trim(), '')
+      })
+      return
+    }
 
     await t.test('a bridge that the user put into another zone stays there', async () => {
       const put = ['--zone=trusted', '--change-interface=docker0', '--permanent']

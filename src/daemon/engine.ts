@@ -176,7 +176,7 @@ function imageUsers(containers: Containers, imageId: string): readonly ImageUser
 }
 
 /** Folders, and threads that must exist before the first entry into a namespace. */
-async function prepareProcess(layout: Layout): Promise<void> {
+export async function prepareProcess(layout: Layout): Promise<void> {
   mkdirSync(layout.dataRoot, { recursive: true, mode: 0o710 })
   mkdirSync(layout.netns, { recursive: true, mode: 0o711 })
   chmodSync(layout.execRoot, 0o711) // the socket's group passes through, nobody reads it

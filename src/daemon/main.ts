@@ -20,6 +20,7 @@ import { homeNetns } from '../kernel/netns.ts'
 import { notify } from '../kernel/notify.ts'
 import { stayResidentSmall } from '../kernel/resident.ts'
 import { loadConfig, withoutEffect, type Config } from './config.ts'
+import { tearDown } from './down.ts'
 import { startEngine, type Engine } from './engine.ts'
 import { currentFacts, engineId, gatherConstants } from './facts.ts'
 import { helpText, parseFlags, type Given } from './flags.ts'
@@ -80,9 +81,8 @@ async function runDaemon(config: Config, flags: Given): Promise<number> {
     locks.push(lockFile(config.pidfile, 'another daemon has this pid file'))
     locks.push(await claimNamespace(layout.keeper))
     const events = new EventLog()
-    const engine = await startEngine(config, layout, events)
-    if (config.teardown) await engine.teardown()
-    else await serve(config, flags, engine, events, end)
+    if (config.teardown) await tearDown(config, layout, events)
+    else await serve(config, flags, await startEngine(config, layout, events), events, end)
     return 0
   } finally {
     for (const lock of locks.reverse()) lock.release()

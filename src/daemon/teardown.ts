@@ -36,23 +36,21 @@ export async function clearKernel(owners: KernelOwners): Promise<void> {
       failed.push(error)
     }
   }
+  const links = linksOfOurs()
   await attempt('namespaces', () => removeNamespaces(layout.netns))
-  await attempt('links', removeLinks)
+  await attempt('links', () => deleteLinks(homeNetns(), links))
   await attempt('policy rules', removeRules)
-  await attempt('firewall', () => firewall.removeAll())
+  await attempt('firewall', () => firewall.removeAll(links))
   await attempt('forwarding', () => forwarding.restoreAll())
   await attempt('AppArmor profile', () => appArmor.remove())
   if (failed.length > 0) throw new AggregateError(failed, failed.map(messageOf).join('; '))
 }
 
-/** Links that carry our mark; those that the user made and lent us do not. */
-async function removeLinks(): Promise<void> {
-  const ours = listLinks(homeNetns()).filter(({ alias }) => alias.startsWith(aliasPrefix))
-  if (ours.length > 0)
-    await deleteLinks(
-      homeNetns(),
-      ours.map(({ name }) => name),
-    )
+/** Names of the links that carry our mark; those that the user made and lent us do not. */
+function linksOfOurs(): readonly string[] {
+  return listLinks(homeNetns())
+    .filter(({ alias }) => alias.startsWith(aliasPrefix))
+    .map(({ name }) => name)
 }
 
 /** After the links: until then they keep internal networks closed. */

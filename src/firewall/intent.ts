@@ -90,6 +90,9 @@ export interface Firewall {
     readonly bridge?: string
     readonly address?: string
   }): Promise<readonly string[]>
-  /** Removes every rule and chain of ours and restores the recorded policy (`portolan down`). */
-  removeAll(): Promise<void>
+  /**
+   * Removes every rule and chain of ours and restores the recorded policy (`portolan down`).
+   * @param links names of the links that were ours
+   */
+  removeAll(links: readonly string[]): Promise<void>
 }

@@ -314,11 +314,13 @@ export class Lab {
 
   /** Ends the engine, takes away what the test itself made, and finds what Portolan forgot. */
   async stop(): Promise<void> {
+    let failure = ''
     await this.endDaemon()
     // A killed daemon, or one under live-restore, has left its keeper and containers running.
     if (this.#options.engine !== 'dockerd') {
       const [program = '', ...args] = this.#command(['--teardown'])
-      spawnSync(program, args, { timeout: stopTimeoutMs, env: this.#environment() })
+      const ran = spawnSync(program, args, { timeout: stopTimeoutMs, env: this.#environment(), encoding: 'utf8' })
+      failure = ran.status === 0 ? '' : `teardown: exit ${ran.status}\n${ran.stdout}${ran.stderr}`
     }
     const { netns } = this.#options
     const all = spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' }).stdout.split('\n')
@@ -329,6 +331,7 @@ export class Lab {
     }
     unmountBelow(this.folder)
     rmSync(this.folder, { recursive: true, force: true })
+    assert.equal(failure, '')
   }
 
   /** Every container and network of the engine removed: nothing of it may be left in the kernel. */

@@ -118,7 +118,6 @@ export class Bus {
         const within = `in ${callTimeoutMs / 1000} s`
         reject(new Error(`${target.destination} has not answered ${member} ${within}`))
       }, callTimeoutMs)
-      timer.unref()
       this.#pending.set(serial, { resolve, reject, timer })
       this.#socket.write(bytes)
     })

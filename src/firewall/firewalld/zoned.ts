@@ -108,12 +108,13 @@ export class ZonedFirewall implements Firewall {
   }
 
   /** Zone and policy are permanent and stay, as Docker's do. */
-  async removeAll(): Promise<void> {
+  async removeAll(links: readonly string[]): Promise<void> {
+    await this.#inTurn('set up', () => this.#connect())
     await this.#talk('withdraw the bridges', async (firewalld) => {
-      for (const bridge of this.#bridges.values()) await firewalld.withdraw(bridge)
+      for (const link of links) await firewalld.withdraw(link)
     })
     this.#bus?.close()
-    await this.#inner.removeAll()
+    await this.#inner.removeAll(links)
   }
 
   async #connect(): Promise<void> {
