@@ -90,6 +90,25 @@ test('-v binds a folder both ways, and read-only', async () => {
   assert.ok(!existsSync(join(shared, 'x')))
 })
 
+test('-v of what holds the engine’s data lets go of the file systems of other containers', async () => {
+  await lab.must('mount --make-rshared /') // as systemd has it
+  try {
+    const other = await lab.ok('run', '-d', 'busybox', 'sleep', '100')
+    await lab.ok('run', '-d', '--name', 'agent', '-v', '/:/host', 'busybox', 'sleep', '100')
+    assert.equal(await lab.ok('inspect', '-f', '{{(index .Mounts 0).Propagation}}', 'agent'), 'rslave')
+    const mounted = () => lab.ok('exec', 'agent', 'sh', '-c', `grep -c ${other} /proc/self/mountinfo || true`)
+    assert.notEqual(await mounted(), '0')
+    await lab.ok('rm', '-f', other)
+    assert.equal(await mounted(), '0')
+    await lab.ok('rm', '-f', 'agent')
+  } finally {
+    await lab.must('mount --make-rprivate /')
+  }
+  const { code, err } = await lab.docker('run', '--rm', '-v', `${lab.folder}:/data:rprivate`, 'busybox', 'true')
+  assert.equal(code, 125)
+  assert.match(err, /invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source is within the daemon root/)
+})
+
 test('a named volume keeps its content and takes over what the image had there', async () => {
   await lab.ok('run', '--rm', '-v', 'vol:/etc', 'busybox', 'sh', '-c', 'echo kept >/etc/mine')
   assert.match(await lab.ok('run', '--rm', '-v', 'vol:/v', 'busybox', 'cat', '/v/mine', '/v/group'), /kept\nroot:x:0:/)

@@ -3,9 +3,9 @@
  * volumes, in that order of precedence; volumes that are named are made.
  */
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, statSync } from 'node:fs'
+import { mkdirSync, realpathSync, statSync } from 'node:fs'
 import { release } from 'node:os'
-import { isAbsolute, normalize } from 'node:path'
+import { isAbsolute, join, normalize } from 'node:path'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import type { Config, HostConfig, MountSpec } from './config.ts'
 import { cleanDestination, parseBind, propagations, tmpfsOptions } from './mount-options.ts'
@@ -43,12 +43,12 @@ export async function mountPoints(
     own.add(destination)
   }
   for (const text of hostConfig.Binds ?? []) {
-    const point = await bindPoint(context, text, hostConfig.VolumeDriver, id)
+    const point = propagated(context, await bindPoint(context, text, hostConfig.VolumeDriver, id))
     claim(point.Destination)
     points.set(point.Destination, point)
   }
   for (const spec of hostConfig.Mounts ?? []) {
-    const point = await mountPoint(context, spec, id)
+    const point = propagated(context, await mountPoint(context, spec, id))
     claim(point.Destination)
     points.set(point.Destination, point)
   }
@@ -64,6 +64,30 @@ export async function mountPoints(
     recursive && point.Type === 'bind' && !point.RW ? withRecursion(point) : point,
   )
 }
+
+/**
+ * A bind of the engine's data, or of what holds it (`-v /:/host`), follows what is mounted and
+ * unmounted there: as a private one it would keep the file systems of other containers alive.
+ */
+function propagated({ config }: Context, point: MountPoint): MountPoint {
+  if (point.Type !== 'bind') return point
+  const { Source, Propagation } = point
+  const root = realpathSync(config.dataRoot)
+  if (!isWithin(Source, root) && !isWithin(root, Source)) {
+    return { ...point, Propagation: Propagation === '' ? 'rprivate' : Propagation }
+  }
+  if (!['', 'rslave', 'rshared'].includes(Propagation)) {
+    throw new Refusal(
+      'invalid',
+      'invalid mount config: must use either propagation mode "rslave" or "rshared" when mount ' +
+        `source is within the daemon root, daemon root: "${root}", bind mount source: ` +
+        `"${Source}", propagation: "${Propagation}"`,
+    )
+  }
+  return { ...point, Propagation: Propagation === '' ? 'rslave' : Propagation }
+}
+
+const isWithin = (path: string, folder: string): boolean => `${path}/`.startsWith(join(folder, '/'))
 
 /** Whose mounts they are, and how its API version takes «read-only». */
 export interface MountOwner {
@@ -133,13 +157,12 @@ async function bindPoint(
   const spec = parseBind(text)
   const common = { ...blank, Destination: spec.destination, RW: !spec.readOnly }
   if (isAbsolute(spec.source)) {
-    const Propagation = spec.propagation === '' ? 'rprivate' : spec.propagation
     return {
       ...common,
       Type: 'bind',
       Source: cleanDestination(spec.source),
       Mode: spec.mode,
-      Propagation,
+      Propagation: spec.propagation,
       createSource: true,
     }
   }
@@ -320,11 +343,10 @@ function bindMount(spec: MountSpec, common: MountPoint): MountPoint {
   if (!createSource && statSync(spec.Source, { throwIfNoEntry: false }) === undefined) {
     throw badMount(spec, `bind source path does not exist: ${spec.Source}`)
   }
-  const given = options?.Propagation ?? ''
   return {
     ...common,
     Source: cleanDestination(spec.Source),
-    Propagation: given === '' ? 'rprivate' : given,
+    Propagation: propagationOf(spec),
     options: [
       ...(options?.NonRecursive === true ? ['bind'] : []),
       ...(options?.ReadOnlyForceRecursive === true ? ['rro'] : []),

@@ -317,12 +317,14 @@ export class Lab {
     let failure = ''
     await this.endDaemon()
     // A killed daemon, or one under live-restore, has left its keeper and containers running.
-    if (this.#options.engine !== 'dockerd') {
+    const { netns } = this.#options
+    // The lab that made the namespaces may have taken them away: then nothing is in them any more.
+    const isThere = netns === undefined || existsSync(join('/run/netns', netns))
+    if (this.#options.engine !== 'dockerd' && isThere) {
       const [program = '', ...args] = this.#command(['--teardown'])
       const ran = spawnSync(program, args, { timeout: stopTimeoutMs, env: this.#environment(), encoding: 'utf8' })
       failure = ran.status === 0 ? '' : `teardown: exit ${ran.status}\n${ran.stdout}${ran.stderr}`
     }
-    const { netns } = this.#options
     const all = spawnSync('ip', ['netns', 'list'], { encoding: 'utf8' }).stdout.split('\n')
     // An engine in a namespace of its own has others beside it.
     for (const line of netns === undefined ? all : [netns]) {
@@ -331,7 +333,10 @@ export class Lab {
     }
     unmountBelow(this.folder)
     rmSync(this.folder, { recursive: true, force: true })
-    assert.equal(failure, '')
+    if (failure === '') return
+    // Not thrown: what is to be done after the test besides would not be.
+    process.exitCode = 1
+    console.error(failure)
   }
 
   /** Every container and network of the engine removed: nothing of it may be left in the kernel. */

@@ -148,6 +148,9 @@ export const deliberate: readonly Deliberate[] = [
   ...ofOlderApis.map((entry) => ({ ...entry, part: 'older' as const })),
 ]
 
+export const hasReason = (found: Found): boolean =>
+  deliberate.some((entry) => explains(entry, found))
+
 /** Whether this entry speaks of this difference. */
 export function explains(entry: Deliberate, found: Found): boolean {
   const fits = (pattern: RegExp | undefined, value: unknown) =>

@@ -63,6 +63,8 @@ const containerCases: readonly Case[] = [
   host({ ShmSize: -1 }), host({ OomScoreAdj: 5000 }), host({ CpuRealtimePeriod: 5 }),
   host({ Binds: ['zz'] }), host({ Binds: ['a:b'] }), host({ Binds: ['/a:/b:zz'] }),
   host({ Binds: ['/a:/b:ro,rw'] }), host({ Binds: ['/a:/'] }), host({ Binds: ['/a:/b:/c:/d'] }),
+  host({ Binds: ['/:/host:rprivate'] }), host({ Binds: ['/tmp:/host:slave'] }),
+  mount({ Type: 'bind', Source: '/', Target: '/a', BindOptions: { Propagation: 'rprivate' } }),
   host({ Binds: ['/a:/b', '/c:/b'] }), host({ Binds: [':/b'] }), host({ Binds: ['.:/b'] }),
   host({ Binds: ['bad name:/b'] }), host({ Binds: ['x:/b'] }),
   mount({ Type: 'zz', Target: '/a' }), mount({ Type: 'bind', Source: 'rel', Target: '/a' }),

@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
-import { deliberate, explains, type Part } from './deliberate.ts'
+import { deliberate, explains, hasReason, type Part } from './deliberate.ts'
 import type { Found, Panel } from './panel.ts'
 
 const recordPath = join(import.meta.dirname, 'since-20.10.json')
@@ -38,8 +38,7 @@ export function judge(
   t: TestContext, panel: Panel, engine: Found['engine'], part?: Part,
 ): void {
   const found = panel.found.filter((one) => one.engine === engine)
-  const isDeliberate = (one: Found) => deliberate.some((entry) => explains(entry, one))
-  const others = found.filter((one) => !isDeliberate(one))
+  const others = found.filter((one) => !hasReason(one))
   const changed = engine === newest ? [] : changedSince(panel, others)
   const unexplained = others.filter((one) => !changed.includes(one))
   const reasons = new Set(found.flatMap((one) => deliberate.find((entry) => explains(entry, one))?.why ?? []))
