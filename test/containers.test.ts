@@ -287,6 +287,15 @@ test('verbs in the wrong state: nothing to do, or a conflict that says so', asyn
   await lab.ok('rm', 'life')
 })
 
+test('a removal that goes on is not begun again', async () => {
+  const id = await lab.ok('run', '-d', 'busybox', 'sleep', '600')
+  const asked = [1, 2].map(() => lab.api('DELETE', `/containers/${id}?force=1`))
+  const answers = await Promise.all(asked)
+  assert.deepEqual(answers.map(({ status }) => status).sort(), [204, 409])
+  const refused = answers.find(({ status }) => status === 409)
+  assert.deepEqual(refused?.json, { message: `removal of container ${id} is already in progress` })
+})
+
 test('limits are updated one by one, and what excludes each other is refused', async () => {
   const id = await lab.ok('create', '-m', '64m', '--memory-swap', '-1', '--cpus', '0.5', 'busybox', 'true')
   const refused = async (...options: readonly string[]) => (await lab.docker('update', ...options, id)).err

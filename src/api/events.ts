@@ -1,13 +1,11 @@
 /** GET /events: past events of a span, then live ones, until the client goes or `until` comes. */
 import { sortedMap } from '../base/json.ts'
 import { Refusal } from '../base/refusal.ts'
+import { timerMsMax } from '../base/timer.ts'
 import { nowNs, parseTimestamp } from '../containers/time.ts'
 import { passes, type EventLog, type RecordedEvent } from '../insight/events.ts'
 import type { ApiRequest, ApiVersion, Route } from './route.ts'
 import { openJsonStream, type JsonStream } from './stream.ts'
-
-/** setTimeout counts in 31 bits; a later end is as good as none. */
-const timerMsMax = 2 ** 31 - 1
 
 /** The first version that tells of it. */
 const sinceImageCreate = 146
@@ -41,6 +39,7 @@ async function streamEvents(events: EventLog, request: ApiRequest): Promise<unde
     return undefined
   }
   const unsubscribe = events.subscribe(write)
+  // An end that is later is as good as none.
   const timer = setTimeout(() => stream.end(), Math.min(leftMs, timerMsMax))
   const stop = () => {
     clearTimeout(timer)

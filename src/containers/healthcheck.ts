@@ -5,6 +5,7 @@
  */
 import { log } from '../base/log.ts'
 import { messageOf } from '../base/refusal.ts'
+import { timerMsMax } from '../base/timer.ts'
 import type { HealthConfig } from './config.ts'
 import { runProbe } from './exec-run.ts'
 import { newHealth, type Health } from './health-record.ts'
@@ -18,8 +19,6 @@ const resultsMax = 5
 const quietStoreMs = 30_000
 const outputBytesMax = 4096
 const defaults = { intervalMs: 30_000, timeoutMs: 30_000, startIntervalMs: 5_000, retries: 3 }
-/** A timer that is longer goes off at once. */
-const timerMsMax = 2 ** 31 - 1
 const ms = (nanoseconds: number, otherwise: number) =>
   nanoseconds > 0 ? nanoseconds / 1e6 : otherwise
 

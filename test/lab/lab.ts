@@ -320,7 +320,7 @@ export class Lab {
     const { netns } = this.#options
     // The lab that made the namespaces may have taken them away: then nothing is in them any more.
     const isThere = netns === undefined || existsSync(join('/run/netns', netns))
-    if (this.#options.engine !== 'dockerd' && isThere) {
+    if (this.#options.engine !== 'dockerd' && this.#daemon !== undefined && isThere) {
       const [program = '', ...args] = this.#command(['--teardown'])
       const ran = spawnSync(program, args, { timeout: stopTimeoutMs, env: this.#environment(), encoding: 'utf8' })
       failure = ran.status === 0 ? '' : `teardown: exit ${ran.status}\n${ran.stdout}${ran.stderr}`
