@@ -1,5 +1,5 @@
 /**
- * Runs each test file in namespaces of its own (`scripts/private`), three at a time, and adds up.
+ * Runs each test file in namespaces of its own (`scripts/private`), four at a time, and adds up.
  *
  * A file that makes docker0 or flushes a firewall can therefore not disturb another one, and what
  * it forgets is gone when it ends. The output of a file is shown whole if anything in it failed.
@@ -13,7 +13,7 @@ import { dirname, join } from 'node:path'
 const fileTimeoutMs = 300_000
 const outputBytesMax = 4 * 1024 * 1024
 /** Files wait a third of their time: for links that go, for timeouts that they provoke. */
-const atOnceMax = 3
+const atOnceMax = 4
 
 /** What tests say of themselves, counts of questions for example; not what the runner counts. */
 const diagnostics = /^\s*ℹ (?!(?:tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) [\d.]+$)(.*)$/gm
@@ -100,7 +100,7 @@ async function worker(): Promise<void> {
     for (const line of outcome.output.matchAll(/^.*﹣ (.*# .*)$/gm)) console.log(`  skipped: ${line[1]}`)
   }
 }
-await Promise.all(Array.from({ length: Math.min(atOnceMax, availableParallelism() + 1) }, worker))
+await Promise.all(Array.from({ length: Math.min(atOnceMax, 2 * availableParallelism()) }, worker))
 
 const sum = (pick: (outcome: Outcome) => number) => outcomes.reduce((total, o) => total + pick(o), 0)
 const failedFiles = outcomes.filter((outcome) => outcome.failed > 0).map((outcome) => outcome.file)
