@@ -10,20 +10,22 @@ import { openAppArmor } from '../containers/apparmor.ts'
 import { findRunning } from '../containers/containerd/process.ts'
 import { idsOfShims } from '../containers/shims.ts'
 import { openVolumes } from '../containers/volumes/volumes.ts'
-import type { EventLog } from '../insight/events.ts'
+import { EventLog } from '../insight/events.ts'
 import { isAlive } from '../keeper/process-identity.ts'
 import { readMark } from '../keeper/launch.ts'
 import { unmountAll } from '../kernel/mount.ts'
 import { Forwarding } from '../network/forwarding.ts'
 import { openStore } from '../store/store.ts'
 import type { Config } from './config.ts'
-import { prepareProcess, startEngine } from './engine.ts'
 import { openFirewall } from './firewall.ts'
 import type { Layout } from './layout.ts'
+import { prepareProcess } from './prepare.ts'
 import { clearKernel } from './teardown.ts'
 
-export async function tearDown(config: Config, layout: Layout, events: EventLog): Promise<void> {
+export async function tearDown(config: Config, layout: Layout): Promise<void> {
+  const events = new EventLog()
   if (mayRun(config, layout)) {
+    const { startEngine } = await import('./engine.ts')
     const engine = await startEngine(config, layout, events)
     return engine.teardown()
   }

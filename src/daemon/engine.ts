@@ -2,7 +2,6 @@
  * Puts the rooms together in the order in which they need each other, and takes them apart again.
  * Everything that can be found again after a crash is found here; the API listens last.
  */
-import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Route } from '../api/route.ts'
 import type { Credentials, DiskUsage } from '../api/system.ts'
@@ -14,8 +13,6 @@ import type { TransferSettings } from '../containers/images/transfers.ts'
 import { isRunning } from '../containers/record.ts'
 import { openVolumes } from '../containers/volumes/volumes.ts'
 import type { EventLog } from '../insight/events.ts'
-import { makeShared } from '../kernel/mount.ts'
-import { homeNetns, warmThreads } from '../kernel/netns.ts'
 import { createNetworks } from '../network/engine.ts'
 import { Forwarding } from '../network/forwarding.ts'
 import { openStore, type Store } from '../store/store.ts'
@@ -25,6 +22,7 @@ import { engineId, type Counts } from './facts.ts'
 import { openFirewall } from './firewall.ts'
 import type { Layout } from './layout.ts'
 import { networkConfig } from './network-config.ts'
+import { prepareProcess } from './prepare.ts'
 import { openProcesses, type Processes } from './processes.ts'
 import { diskUsage, routesOf } from './resources.ts'
 import { clearKernel } from './teardown.ts'
@@ -173,15 +171,4 @@ function imageUsers(containers: Containers, imageId: string): readonly ImageUser
     .all()
     .filter(({ record }) => record.imageId === imageId)
     .map(({ id, record }) => ({ containerId: id, running: isRunning(record.state.status) }))
-}
-
-/** Folders, and threads that must exist before the first entry into a namespace. */
-export async function prepareProcess(layout: Layout): Promise<void> {
-  mkdirSync(layout.dataRoot, { recursive: true, mode: 0o710 })
-  mkdirSync(layout.netns, { recursive: true, mode: 0o711 })
-  chmodSync(layout.execRoot, 0o711) // the socket's group passes through, nobody reads it
-  await warmThreads()
-  homeNetns()
-  // Runtimes and tools in other mount namespaces see namespaces that are bound here later.
-  makeShared(layout.netns)
 }
