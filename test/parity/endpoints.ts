@@ -79,8 +79,8 @@ export async function endpointTopic(panel: Panel): Promise<void> {
     { Image: 'busybox', Cmd: ['sleep', '600'], HostConfig: { NetworkMode: 'ends' } }, { keep: 'peer' })
   await panel.do('POST', '/containers/peer/start')
   const singles = Object.values(settings).flatMap((values) => values.slice(1))
-  const rows = sampled(pairwise(settings).map((row) => Object.assign({}, ...Object.values(row)) as Part), 16)
-  for (const part of [...sampled(singles, 14), ...sampled(rows, 6)]) await givenAtCreate(panel, part)
+  const rows = sampled(pairwise(settings).map((row) => Object.assign({}, ...Object.values(row)) as Part), 12)
+  for (const part of [...sampled(singles, 10), ...sampled(rows, 4)]) await givenAtCreate(panel, part)
   for (const part of ofAnswers) await givenAtCreate(panel, part)
   await connecting(panel, [...sampled(singles, 10), ...sampled(rows, 3)])
   await wrongSettings(panel)
@@ -137,7 +137,7 @@ async function wrongSettings(panel: Panel): Promise<void> {
   await panel.do('POST', '/containers/taker/start')
   await panel.ask('inspect runs', 'GET', '/containers/runs/json', undefined, { keep: 'runs', pick: networks })
   await panel.ask('inspect waits', 'GET', '/containers/waits/json', undefined, { keep: 'waits', pick: networks })
-  for (const part of sampled(wrong, 34)) {
+  for (const part of sampled(wrong, 26)) {
     const what = JSON.stringify(part)
     const made = await panel.ask(`wrong at create: ${what}`, 'POST', '/containers/create?name=point', {
       ...command, HostConfig: { NetworkMode: 'endwrong' }, NetworkingConfig: { EndpointsConfig: { endwrong: part } },
@@ -195,7 +195,9 @@ async function severalNetworks(panel: Panel): Promise<void> {
     const made = await panel.ask(`several: ${what}`, 'POST', '/containers/create?name=point',
       { ...command, HostConfig: { NetworkMode }, NetworkingConfig: { EndpointsConfig } }, { keep: 'point' })
     if (made) await panel.ask(`several created: ${what}`, 'GET', '/containers/point/json', undefined, { pick: networks })
-    const started = made && await panel.ask(`several started: ${what}`, 'POST', '/containers/point/start')
+    // Which one dockerd joins first is left to chance: of twenty of these one starts there.
+    const isMixed = 'none' in EndpointsConfig
+    const started = made && !isMixed && await panel.ask(`several started: ${what}`, 'POST', '/containers/point/start')
     if (started) {
       await panel.ask(`several running: ${what}`, 'GET', '/containers/point/json', undefined, { pick: networks })
       await panel.observe(`several inside: ${what}`, stateInside, networkStateByAddress, 'point')
