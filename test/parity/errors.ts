@@ -99,7 +99,7 @@ const containerCases: readonly Case[] = [
   create({ Volumes: { '/': {} } }), create({ Volumes: { rel: {} } }), create({ ExposedPorts: { zz: {} } }),
   create({ Cmd: [''], Entrypoint: [''] }), create({ Domainname: 'bad domain!' }), create({ Hostname: '-bad' }),
   host({ NetworkMode: 'nosuchnet' }),
-  create({ NetworkingConfig: { EndpointsConfig: { a: {}, b: {} } } }),
+  create({ NetworkingConfig: { EndpointsConfig: { x: {}, y: {} } } }),
   create({ NetworkingConfig: { EndpointsConfig: { bridge: { Aliases: ['x'] } } } }),
   create({ NetworkingConfig: { EndpointsConfig: { bridge: { IPAMConfig: { IPv4Address: '172.17.0.9' } } } } }),
   create({ HostConfig: { NetworkMode: 'netc' }, NetworkingConfig: { EndpointsConfig: { netc: { IPAMConfig: { IPv4Address: 'zz' } } } } }),

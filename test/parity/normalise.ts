@@ -52,7 +52,7 @@ export function cleaned(value: string, { folder, names }: Normalising): string {
     .replaceAll(folder, '<folder>')
     .replaceAll(/\b(Up|Exited \(\d+\)) (Less than a second|About a minute|\d+ \w+)/g, '$1 <time>')
     // Which one of several is named depends on the order of a Go map.
-    .replace('endpoints: b, a', 'endpoints: a, b')
+    .replace('endpoints: y, x', 'endpoints: x, y')
     .replace(/container <\w+ 12> is using/, 'container <one> is using')
     // 20.10 goes on behind the pool it used last, newer engines take the lowest free one.
     .replaceAll(/\b(172\.(1[89]|2\d|3[01])\.(0|255)|192\.168\.\d+)\.(\d+)(\/\d+)?/g, '<pool>.$4')
