@@ -36,7 +36,10 @@ export async function endStrayShim(containerd: Containerd, id: string): Promise<
 }
 
 /** The containers whose shims run, known to containerd or not. */
-export function idsOfShims({ socketPath, namespace }: Pick<Containerd, 'socketPath' | 'namespace'>): readonly string[] {
+export function idsOfShims({
+  socketPath,
+  namespace,
+}: Pick<Containerd, 'socketPath' | 'namespace'>): readonly string[] {
   return [...new Set(shims(socketPath, namespace).map(({ id }) => id))]
 }
 

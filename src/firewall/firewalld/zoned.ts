@@ -111,7 +111,9 @@ export class ZonedFirewall implements Firewall {
   async removeAll(links: readonly string[]): Promise<void> {
     await this.#inTurn('set up', () => this.#connect())
     await this.#talk('withdraw the bridges', async (firewalld) => {
-      for (const link of links) await firewalld.withdraw(link)
+      // Those that the user made and lent us are known by their networks only.
+      const all = new Set([...links, ...this.#bridges.values()])
+      for (const link of all) await firewalld.withdraw(link)
     })
     this.#bus?.close()
     await this.#inner.removeAll(links)
