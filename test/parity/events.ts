@@ -51,6 +51,7 @@ const wanted: readonly object[] = [
 ]
 
 export async function eventTopic(panel: Panel): Promise<void> {
+  await pause(quietMs)
   const begin = seconds()
   for (const [what, ...request] of steps) await group(panel, what, [request])
   const verb = (name: string): Request => ['POST', `/containers/ev/${name}`]
@@ -74,14 +75,17 @@ export async function eventTopic(panel: Panel): Promise<void> {
 }
 
 const seconds = (): string => (Date.now() / 1000).toFixed(3)
-const pause = () => new Promise((wake) => { setTimeout(wake, 5) })
+const pause = (ms: number) => new Promise((wake) => { setTimeout(wake, ms) })
+/** Events may be told a moment after the answer; what was before this topic, much later. */
+const betweenMs = 5
+const quietMs = 300
 
 /** Between two moments a few milliseconds away from what is told before and after. */
 async function group(panel: Panel, what: string, requests: readonly Request[]): Promise<void> {
-  await pause()
+  await pause(betweenMs)
   const since = seconds()
   for (const [method, path, body] of requests) await panel.do(method, path, body)
-  await pause()
+  await pause(betweenMs)
   await panel.ask(`events of ${what}`, 'GET', `/events?since=${since}&until=${seconds()}`, undefined, { shape: 'lines', pick: told })
 }
 
