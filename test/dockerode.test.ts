@@ -238,9 +238,11 @@ test('files: put, asked for, fetched; a container exported, committed and compar
   const committed: unknown = await container.commit({ repo: 'made', tag: 'once', comment: 'c' })
   assert.match(JSON.stringify(committed), /^\{"Id":"sha256:[0-9a-f]{64}"\}$/)
   const sink = new PassThrough()
-  const [outcome] = await docker.run('made:once', ['cat', '/etc/put'], sink, { HostConfig: { AutoRemove: true } })
+  const [outcome, run] = await docker.run('made:once', ['cat', '/etc/put'], sink, { HostConfig: { AutoRemove: true } })
   assert.deepEqual([outcome.StatusCode, String(sink.read())], [0, 'by tar\r\n'])
   await container.remove()
+  // It may be gone before it is asked for.
+  await run.wait({ condition: 'removed' }).catch((error: unknown) => says(404, /No such container/)(error))
   await docker.getImage('made:once').remove()
 })
 
