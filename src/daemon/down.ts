@@ -11,8 +11,7 @@ import { findRunning } from '../containers/containerd/process.ts'
 import { idsOfShims } from '../containers/shims.ts'
 import { openVolumes } from '../containers/volumes/volumes.ts'
 import { EventLog } from '../insight/events.ts'
-import { isAlive } from '../keeper/process-identity.ts'
-import { readMark } from '../keeper/launch.ts'
+import { keeperRuns } from '../keeper/launch.ts'
 import { unmountAll } from '../kernel/mount.ts'
 import { Forwarding } from '../network/forwarding.ts'
 import { openStore } from '../store/store.ts'
@@ -47,9 +46,7 @@ export async function tearDown(config: Config, layout: Layout): Promise<void> {
 /** Somebody else's containerd tells of our containers only when it is asked. */
 function mayRun(config: Config, { keeper, containerd }: Layout): boolean {
   if (config.containerd !== '') return true
-  const mark = readMark(keeper.pidPath)
-  if (mark !== undefined && isAlive(mark)) return true
-  if (findRunning(containerd) !== undefined) return true
+  if (keeperRuns(keeper) || findRunning(containerd) !== undefined) return true
   const namespace = config['containerd-namespace']
   return idsOfShims({ socketPath: containerd.socket, namespace }).length > 0
 }

@@ -11,8 +11,7 @@ import {
 } from '../containers/containerd/client.ts'
 import { startContainerd, waitReady, watchForeign } from '../containers/containerd/supervisor.ts'
 import { startKeeper, type KeeperConnection } from '../keeper/connection.ts'
-import { readMark } from '../keeper/launch.ts'
-import { isAlive } from '../keeper/process-identity.ts'
+import { keeperRuns } from '../keeper/launch.ts'
 import type { Config } from './config.ts'
 import type { Layout } from './layout.ts'
 
@@ -40,8 +39,7 @@ interface ContainerdHandle {
 }
 
 export async function openProcesses(config: Config, layout: Layout): Promise<Processes> {
-  const mark = readMark(layout.keeper.pidPath)
-  const keeperAdopted = mark !== undefined && isAlive(mark)
+  const keeperAdopted = keeperRuns(layout.keeper)
   const [first, second] = await Promise.allSettled([
     openContainerd(config, layout),
     startKeeper(layout.keeper),

@@ -71,6 +71,12 @@ export async function endKeeper(mark: ProcessMark): Promise<void> {
   if (isAlive(mark)) throw new Error(`the keeper, process ${mark.pid}, cannot be ended`)
 }
 
+/** Whether a keeper of these files runs, adoptable or not. */
+export function keeperRuns({ pidPath }: KeeperPaths): boolean {
+  const mark = readMark(pidPath)
+  return mark !== undefined && isAlive(mark)
+}
+
 export function readMark(pidPath: string): ProcessMark | undefined {
   try {
     return parseMark(readFileSync(pidPath, 'utf8'))
