@@ -85,5 +85,5 @@ function normal(text: string): string {
     .replaceAll(/\b(br-|d[mi]-)[0-9a-f]{12}\b/g, '$1<12>')
     .replaceAll(/\bveth[0-9a-f]{7}\b/g, '<veth>')
     // Local prefixes follow from an engine's id.
-    .replaceAll(/\bfd(?!00:)[0-9a-f]{2}:[0-9a-f]{1,4}:[0-9a-f]{1,4}(:[0-9a-f]+)?::/g, '<ula>$1::')
+    .replaceAll(/\bfd[0-9a-f]{2}:[0-9a-f]{1,4}:[0-9a-f]{1,4}(:[0-9a-f]+)?::/g, '<ula>$1::')
 }
