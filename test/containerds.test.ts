@@ -13,11 +13,21 @@ import { Lab, containerdFolder, sleep } from './lab/lab.ts'
 const versions = ['2.1.3', '1.7.12']
 const eventTimeoutMs = 20_000
 
-/** A runc that takes a second for an exec while the file `slow` stands beside it. */
+/**
+ * A runc that takes a second for an exec or, without keeping its caller, for a kill, while the file
+ * `slow` stands beside it.
+ */
 const tools = mkdtempSync(join(tmpdir(), 'tools-'))
 const slow = join(tools, 'slow')
 const runc = spawnSync('sh', ['-c', 'command -v runc'], { encoding: 'utf8' }).stdout.trim()
-const script = `#!/bin/sh\ncase " $* " in *' exec '*) [ -e ${slow} ] && sleep 1;; esac\nexec ${runc} "$@"\n`
+const script = `#!/bin/sh
+[ -e ${slow} ] && case " $* " in
+*' exec '*) sleep 1;;
+*' kill '*) (sleep 1; exec ${runc} "$@") >/dev/null 2>&1 & exit;;
+*' resume '*) echo 'container not paused' >&2; exit 1;;
+esac
+exec ${runc} "$@"
+`
 writeFileSync(join(tools, 'runc'), script, { mode: 0o755 })
 process.env['PATH'] = `${tools}:${process.env['PATH']}`
 after(() => rmSync(tools, { recursive: true }))
@@ -72,6 +82,19 @@ async function freezeOn(lab: Lab): Promise<void> {
   await execs
   assert.equal(await lab.ok('run', '--rm', 'kept:1', 'cat', '/www/index.html'), 'served')
   await lab.ok('start', 'web')
+}
+
+/** A frozen container that takes its time to end: waited for, whatever the shim says of the thaw. */
+async function lateEndOn(lab: Lab): Promise<void> {
+  for (const [name, verb] of [['forced', ['rm', '-f']], ['killed', ['kill']]] as const) {
+    await lab.ok('run', '-d', '--name', name, '--network', 'none', 'busybox', 'sleep', '1d')
+    await lab.ok('pause', name)
+    writeFileSync(slow, '')
+    assert.equal(await lab.ok(...verb, name), name)
+    rmSync(slow)
+  }
+  assert.equal(await lab.ok('ps', '-a', '--filter', 'name=forced', '--filter', 'name=killed', '--format', '{{.Names}} {{.State}}'), 'killed exited')
+  await lab.ok('rm', 'killed')
 }
 
 /** Layers out of and into containerd's content store and snapshots. */
@@ -134,6 +157,7 @@ for (const version of versions) {
     assert.ok((await lab.ok('version')).includes(version))
     await liveOn(lab)
     await freezeOn(lab)
+    await lateEndOn(lab)
     await imagesOn(lab)
     await cutOffOn(lab)
     await killsOn(lab)
@@ -145,5 +169,6 @@ test('the machine’s containerd: freezes and execs keep out of each other’s w
   t.diagnostic(spawnSync('containerd', ['--version'], { encoding: 'utf8' }).stdout.trim())
   await liveOn(lab)
   await freezeOn(lab)
+  await lateEndOn(lab)
   await lab.expectNoLeaks()
 })

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { log } from '../base/log.ts'
-import { Refusal, wrap } from '../base/refusal.ts'
+import { Refusal, messageOf, wrap } from '../base/refusal.ts'
 import { ContainerdAway, throughRestart } from './containerd/away.ts'
 import { isTooLate, shimTimeoutMs } from './containerd/client.ts'
 import { Status as TaskStatus } from './containerd/gen/task_pb.ts'
@@ -93,7 +93,7 @@ async function askToEnd(
   await context.registry.save(container, { manuallyStopped: true })
   try {
     await sendSignal(context, container, signal)
-    await unfreeze(context, container)
+    await unfreeze(context, container, signal)
   } catch (error) {
     // Nobody has asked it to end: its policy holds as before.
     live.stopping = stopping
@@ -134,13 +134,20 @@ async function sendSignal(context: Context, container: Container, signal: number
   context.registry.tell(container, 'kill', { signal: String(signal) })
 }
 
-/** A frozen process gets no signal before it thaws. */
-async function unfreeze(context: Context, container: Container): Promise<void> {
+/**
+ * A frozen process gets no signal before it thaws. But runc thaws what it sends a SIGKILL by itself,
+ * and refuses to do so again while the process is on its way out: whether it ends is what counts.
+ */
+async function unfreeze(context: Context, container: Container, signal: number): Promise<void> {
   if (container.record.state.status !== 'paused') return
   try {
     await setFrozen(context, container, false)
   } catch (error) {
-    if (!endedMeanwhile(container, error)) throw error
+    if (!endedMeanwhile(container, error)) {
+      if (signal !== SIGKILL) throw error
+      log.warn('a container that was sent a SIGKILL is not thawed', { id: container.id, error: messageOf(error) })
+      return
+    }
   }
   await context.registry.save(container, { state: unpausedState(container.record.state) })
   context.registry.tell(container, 'unpause')
