@@ -47,15 +47,29 @@ export async function readJson<T>(
 
 async function readText(body: Readable, headers: IncomingHttpHeaders): Promise<string> {
   if (Number(headers['content-length'] ?? 0) > jsonBytesMax) throw new BodyTooLarge(jsonBytesMax)
+  return (await collectAll(body, jsonBytesMax)).toString('utf8')
+}
+
+/** By listeners: `for await` would cost every request with a body a tenth of a millisecond. */
+function collectAll(body: Readable, bytesMax: number): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
   const chunks: Buffer[] = []
   let bytes = 0
-  for await (const chunk of body) {
-    if (!Buffer.isBuffer(chunk)) throw new TypeError('the body is not a stream of bytes')
+  const take = (chunk: unknown) => {
+    if (!Buffer.isBuffer(chunk)) return refuse(new TypeError('the body is not a stream of bytes'))
     bytes += chunk.length
-    if (bytes > jsonBytesMax) throw new BodyTooLarge(jsonBytesMax)
+    if (bytes > bytesMax) return refuse(new BodyTooLarge(bytesMax))
     chunks.push(chunk)
   }
-  return Buffer.concat(chunks).toString('utf8')
+  const refuse = (error: Error) => {
+    body.off('data', take).pause()
+    reject(error)
+  }
+  body.on('data', take)
+  body.once('end', () => resolve(Buffer.concat(chunks)))
+  body.once('error', reject)
+  body.once('close', () => reject(new Refusal('invalid', 'the request was cut off')))
+  return promise
 }
 
 /** A body of a request that takes its connection over is a few words; more stays in the socket. */
