@@ -2,10 +2,10 @@
  * The mounts of a new container, collected from --volumes-from, -v, --mount, and the image's
  * volumes, in that order of precedence; volumes that are named are made.
  */
-import { randomBytes } from 'node:crypto'
 import { mkdirSync, realpathSync, statSync } from 'node:fs'
 import { release } from 'node:os'
 import { isAbsolute, join, normalize } from 'node:path'
+import { randomHex } from '../base/id.ts'
 import { Refusal, messageOf } from '../base/refusal.ts'
 import type { Config, HostConfig, MountSpec } from './config.ts'
 import { cleanDestination, parseBind, propagations, tmpfsOptions } from './mount-options.ts'
@@ -198,7 +198,7 @@ async function anonymousPoint(
         'absolute',
     )
   }
-  const name = randomBytes(32).toString('hex')
+  const name = randomHex(32)
   const labels = { 'com.docker.volume.anonymous': '' }
   const volume = await context.volumes.create({
     name,
@@ -308,7 +308,7 @@ async function mountPoint(context: Context, spec: MountSpec, id: string): Promis
   const named = spec.Source !== ''
   const given = spec.VolumeOptions?.Labels ?? null
   const volume = await context.volumes.create({
-    name: named ? spec.Source : randomBytes(32).toString('hex'),
+    name: named ? spec.Source : randomHex(32),
     driver: spec.VolumeOptions?.DriverConfig?.Name ?? '',
     options: spec.VolumeOptions?.DriverConfig?.Options ?? null,
     labels: named ? given : { 'com.docker.volume.anonymous': '', ...given },

@@ -2,11 +2,10 @@
  * Endpoints on paper: everything about one attachment that is decided before the kernel is
  * touched, and the kernel objects of a whole sandbox as its endpoints make them.
  */
-import { randomBytes } from 'node:crypto'
 import { parseAddress } from '../address/ip.ts'
 import { macOfIpv4, parseMac, randomMac } from '../address/mac.ts'
 import { contains, parsePrefix } from '../address/prefix.ts'
-import { newId } from '../base/id.ts'
+import { newId, randomHex } from '../base/id.ts'
 import { Refusal } from '../base/refusal.ts'
 import type { KernelObject } from '../kernel/object.ts'
 import { sysctlKey } from '../kernel/sysctl.ts'
@@ -66,7 +65,7 @@ export function reserveEndpoint(
     containerId: container.containerId,
     spec,
     interfaceName,
-    hostInterface: driver.hasHostEnd ? `veth${randomBytes(4).toString('hex').slice(0, 7)}` : '',
+    hostInterface: driver.hasHostEnd ? `veth${randomHex(4).slice(0, 7)}` : '',
     macAddress: mac === '' ? macOf(spec, addresses.ipv4, natural) : mac,
     ...addresses,
     gateway4: addresses.ipv4 === '' ? '' : gateways.ipv4,
