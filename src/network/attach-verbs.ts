@@ -38,7 +38,7 @@ import {
   reserveAnyEndpoint,
 } from './remote-endpoints.ts'
 import type { Room } from './room.ts'
-import { refuseRouted } from './route-conflict.ts'
+import { refuseRoutes, untilGone } from './route-conflict.ts'
 import { departureKeys, emitEndpoints, refusals, saveSandbox } from './sandbox-verbs.ts'
 import type { SandboxEntry } from './state.ts'
 import { allOrFirstFailure, throwFirstFailure, UndoStack } from './undo.ts'
@@ -64,7 +64,6 @@ export async function connectSandbox(
     if (!network.spec.internal) await askOperInfo(room, endpoints)
     if (owed) await oweEndpoint(room, reserved, before.netnsPath, undo)
     const endpoint = await joinPlugin(room, before, reserved, endpoints, undo)
-    await refuseRouted(room.departures, before, endpoint)
     const parents = parentsOn(room, network, containerId)
     const draft: Sandbox = { ...before, endpoints: [...before.endpoints, endpoint] }
     const after = await movePorts(room, before, draft, undo)
@@ -74,20 +73,22 @@ export async function connectSandbox(
       ...(alongside?.() ?? []),
       ...(owed ? [paid(endpoint.id)] : []),
     ]
+    const announced = needsAnnouncement(room, endpoint)
     // Shown and made without an await between: a repair would make it, too.
-    const made = applyDuring(steps, needsAnnouncement(room, endpoint), () => {
-      const begun = begin(room, entry, after, network, endpoint, 'joins', undo, changes)
-      show(entry, after)
-      return begun
-    })
-    undo.push(() => show(entry, before))
+    const make = () =>
+      applyDuring(steps, announced, () => {
+        refuseRoutes(before, endpoint)
+        const begun = begin(room, entry, after, network, endpoint, 'joins', undo, changes)
+        undo.push(() => show(entry, before))
+        show(entry, after)
+        return begun
+      })
+    const made = untilGone(room.departures, before, make)
     const { record, done } = await made
     undo.push(async () => {
       show(entry, before)
       await undoSteps(steps)
     })
-    changeHosts(after, endpoint, true)
-    undo.push(() => changeHosts(after, endpoint, false))
     await allOrFirstFailure([
       done(),
       ...droppedPorts(room, before, after, undo),
@@ -206,8 +207,8 @@ interface Begun {
 }
 
 /**
- * Names, resolver, resolv.conf and store, begun before the kernel's part, which keeps this thread
- * busy: keeper and disk work meanwhile. What is stored and not made yet is made by the next daemon.
+ * Store, names, resolver, resolv.conf and hosts, begun before the kernel's part, which keeps this
+ * thread busy: disk and keeper work meanwhile. What is stored and not made yet is made by the next daemon.
  */
 function begin(
   room: Room,
@@ -233,12 +234,16 @@ function begin(
     updateResolvConf(before, resolvConfIn(room, before), resolvConfHash)
     await saveSandbox(room, former)
   })
+  // The keeper comes second: it takes the processor on which the kernel makes the pair.
+  const saved = saveSandbox(room, record, alongside)
   const told = room.keeper.together(() => [
     setNames(room, network.id, endpoint.id, is),
     ...stateResolver(room, before, after, resolvConf),
   ])
-  const outcomes = Promise.allSettled([...told, saveSandbox(room, record, alongside)])
+  const outcomes = Promise.allSettled([saved, ...told])
   undo.push(() => outcomes)
+  changeHosts(after, endpoint, change === 'joins')
+  undo.push(() => changeHosts(after, endpoint, change !== 'joins'))
   return { record, done: () => outcomes.then(throwFirstFailure) }
 }
 
@@ -316,9 +321,7 @@ export async function disconnectSandbox(
     undo.push(async () => {
       await settled
       await applySteps(diffObjects(found, objectsOf(room, after)))
-      changeHosts(before, endpoint, true)
     })
-    changeHosts(after, endpoint, false)
     await allOrFirstFailure([
       begun.done(),
       ...droppedPorts(room, before, after, undo),

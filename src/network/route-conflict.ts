@@ -19,22 +19,23 @@ export function refuseSameSubnet(addresses: Addresses, siblings: readonly Endpoi
   }
 }
 
-/** The same with the routes of a sandbox that runs. */
-export async function refuseRouted(
+/** Work that `refuseRoutes` may stop; done again when links on their way out had their routes still. */
+export async function untilGone<T>(
   departures: Departures,
   sandbox: Sandbox,
-  addresses: Addresses,
-): Promise<void> {
+  work: () => Promise<T>,
+): Promise<T> {
   try {
-    refuseRoutes(sandbox.netnsPath, addresses)
+    return await work()
   } catch (error) {
-    // A link that is on its way out has its routes still.
+    if (!(error instanceof RouteConflict)) throw error
     if (!(await departures.goneLike(`${sandbox.id} `))) throw error
-    refuseRoutes(sandbox.netnsPath, addresses)
+    return work()
   }
 }
 
-function refuseRoutes(netnsPath: string, { ipv4, ipv6 }: Addresses): void {
+/** The same with the routes of a sandbox that runs. */
+export function refuseRoutes({ netnsPath }: Sandbox, { ipv4, ipv6 }: Addresses): void {
   const ns = openNetns(netnsPath)
   try {
     for (const [family, address] of [[4, ipv4], [6, ipv6]] as const) {
@@ -48,11 +49,13 @@ function refuseRoutes(netnsPath: string, { ipv4, ipv6 }: Addresses): void {
   }
 }
 
+class RouteConflict extends Refusal {}
+
 function refuseCollision(address: string, other: string, where: string): void {
   const [own, theirs] = [parsePrefix(address)?.prefix, parsePrefix(other)?.prefix]
   // Default routes are in the way of nothing.
   if (own === undefined || theirs === undefined || theirs.length === 0) return
   if (own.family !== theirs.family || !overlaps(own, theirs)) return
   const sentence = `cannot program address ${address} in sandbox interface`
-  throw new Refusal('internal', `${sentence} because it conflicts with existing route ${other}${where}`)
+  throw new RouteConflict('internal', `${sentence} because it conflicts with existing route ${other}${where}`)
 }
