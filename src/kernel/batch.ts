@@ -53,6 +53,10 @@ export interface ContainerSide {
 /**
  * Makes one endpoint; all or nothing.
  *
+ * The container's end comes up first: a host end without a carrier would have its queues stopped by
+ * a worker, which waits for a grace period with the lock of all links held, and a bridge would not
+ * forward what comes by it before another worker has seen the carrier.
+ *
  * The host end is not asked for: the kernel would bring the state of its carrier up to date first,
  * and walk all ports of the bridge and all IPv6 routes for it. Nor has it a link-local address,
  * which no port of a bridge can use: each is three more of those routes.
@@ -69,11 +73,13 @@ export function attachVeth(
     makePair(socket, inside, attachment, meanwhile)
     const { name, hairpin, alias, peer } = attachment
     try {
-      const port = changePortMessage(name, { hairpin, ...isolation(attachment) }, alias)
+      const index = configureInside(inside, peer.name, peer)
+      const flags = { hairpin, ...isolation(attachment) }
+      const port = changePortMessage(name, flags, { alias, up: true })
       // Refused by a kernel without IPv6, and for a link whose MTU is too small for it.
       const [, refusal] = socket.send([noLinkLocalMessage(name), port])
       if (refusal !== undefined) throw refusal
-      configureInside(inside, peer.name, peer)
+      announce(inside, index, peer.mac, peer.addresses, peer.announceAtMs)
     } catch (error) {
       socket.send([deleteLinkMessage(name)])
       throw error
@@ -115,7 +121,8 @@ export function attachChild(host: Netns, inside: Netns, attachment: ChildAttachm
     if (mac !== link.mac) {
       withRoute(inside, (socket) => socket.request(changeLinkMessage(name, { mac })))
     }
-    configureInside(inside, name, { ...side, mac })
+    const index = configureInside(inside, name, side)
+    announce(inside, index, mac, side.addresses, side.announceAtMs)
   } catch (error) {
     withRoute(inside, (socket) => socket.send([deleteLinkMessage(name)]))
     throw error
@@ -135,11 +142,14 @@ function numberFor(host: NetlinkSocket, inside: Netns, name: string): { index?: 
   return { index }
 }
 
-/** Addresses, routes and settings of a link that exists inside `ns`, one burst; lo comes up too. */
-export function configureInside(ns: Netns, name: string, side: ContainerSide): void {
-  inNetns(ns, () => {
+/**
+ * Addresses, routes and settings of a link that exists inside `ns`, one burst; lo comes up too.
+ * Answers the link's index.
+ */
+function configureInside(ns: Netns, name: string, side: ContainerSide): number {
+  return inNetns(ns, () => {
     for (const { key, value } of side.sysctls) writeSysctl(ns, key, value)
-    const index = withRoute(ns, (socket) => {
+    return withRoute(ns, (socket) => {
       const found = indexOfOurs(socket, name, `set up ${name}`)
       socket.request(
         changeLinkMessage('lo', { up: true }),
@@ -149,7 +159,6 @@ export function configureInside(ns: Netns, name: string, side: ContainerSide): v
       )
       return found
     })
-    announce(ns, index, side.mac, side.addresses, side.announceAtMs)
   })
 }
 
@@ -165,7 +174,7 @@ function makePair(
   const size = mtu === undefined ? {} : { mtu }
   const message = newVeth(
     name,
-    { ...size, masterIndex, up: true },
+    { ...size, masterIndex },
     { ...size, name: peer.name, mac: peer.mac, netnsFd: inside.fd },
   )
   if (meanwhile === undefined) return socket.request(message)

@@ -30,6 +30,8 @@ export const IFLA = {
   GROUP: 27,
   NET_NS_FD: 28,
   EXT_MASK: 29,
+  NUM_TX_QUEUES: 31,
+  NUM_RX_QUEUES: 32,
   LINK_NETNSID: 37,
 } as const
 
@@ -120,6 +122,12 @@ export function changeKindMessage(name: string, kind: string, data: Buffer): Net
   }
 }
 
+/**
+ * Where nothing is said the kernel makes one queue per processor and takes back all but one: two
+ * grace periods, with the lock of all links held (drivers/net/veth.c, veth_init_queues).
+ */
+const oneQueue = [u32(IFLA.NUM_TX_QUEUES, 1), u32(IFLA.NUM_RX_QUEUES, 1)]
+
 /** Makes a veth pair, its peer born in the target namespace under its final name. */
 export function newVeth(name: string, attributes: LinkAttributes, peer: VethPeer): NetlinkMessage {
   // The peer must not be set up here: the kernel would open it before the pair is joined.
@@ -127,9 +135,10 @@ export function newVeth(name: string, attributes: LinkAttributes, peer: VethPeer
     text(IFLA.IFNAME, peer.name),
     ...common(peer),
     ...(peer.netnsFd === undefined ? [] : [u32(IFLA.NET_NS_FD, peer.netnsFd)]),
+    ...oneQueue,
   ]
   const inner = attribute(VETH_INFO_PEER, Buffer.concat([linkHeader(), ...peerAttributes]))
-  return newLink(name, 'veth', attributes, nest(INFO.DATA, inner))
+  return newLink(name, 'veth', attributes, nest(INFO.DATA, inner), oneQueue)
 }
 
 /** Changes of an existing link; what is absent stays. */
@@ -173,8 +182,12 @@ export interface PortChange {
   readonly neighSuppress?: boolean
 }
 
-/** Alias and bridge port flags of an enslaved link in one message, by name. */
-export function changePortMessage(name: string, port: PortChange, alias?: string): NetlinkMessage {
+/** Bridge port flags, alias and state of an enslaved link in one message, by name; in this order. */
+export function changePortMessage(
+  name: string,
+  port: PortChange,
+  { alias, up }: { readonly alias?: string; readonly up?: boolean } = {},
+): NetlinkMessage {
   const flag = (type: number, value: boolean | undefined) =>
     value === undefined ? [] : [u8(type, value ? 1 : 0)]
   const data = [
@@ -189,7 +202,7 @@ export function changePortMessage(name: string, port: PortChange, alias?: string
     // NEWLINK without CREATE changes what exists; SETLINK ignores slave data.
     type: RTM_NEWLINK,
     body: [
-      linkHeader(),
+      upDown(up),
       text(IFLA.IFNAME, name),
       ...(alias === undefined ? [] : [aliasAttribute(alias)]),
       ...(data.length === 0 ? [] : [info]),
