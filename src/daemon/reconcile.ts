@@ -18,6 +18,10 @@ const roundMs = 120_000
 const echoMs = 1500
 /** While operations go on, a comparison at most so often … */
 const laterMs = 2000
+/** … when there was none for so long, so that nobody who waits for an answer waits for it … */
+const quietMs = 500
+/** … which is not waited for any longer than this … */
+const quietMaxMs = 3000
 /** … and never so often, busy or not, that it takes more than this share of the time. */
 const shareMax = 0.005
 /** Somebody who keeps changing things against us is answered at most so often. */
@@ -47,7 +51,13 @@ export function startReconcileLoop(
     if (stopped || running !== undefined || due >= dueMs) return
     clearTimeout(timer)
     dueMs = due
-    timer = setTimeout(run, delayMs)
+    timer = setTimeout(awaitQuiet, delayMs, due + quietMaxMs)
+  }
+  const awaitQuiet = (latestMs: number) => {
+    const now = performance.now()
+    const delayMs = Math.min(touchedMs + quietMs, latestMs) - now
+    if (delayMs > 0) timer = setTimeout(awaitQuiet, delayMs, latestMs)
+    else run()
   }
   let disturbedMeanwhile = false
   const run = () => {

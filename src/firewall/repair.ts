@@ -1,7 +1,8 @@
 /**
  * Repairs by itself: when the kernel says that firewall rules changed and it was not us, they are
  * compared and patched. Changes of ours come back as events too; those that arrive while we write
- * are looked at a little later, in case somebody else's are among them.
+ * are looked at when we have done, in case somebody else's are among them: not beside the requests
+ * of somebody who waits for their answers.
  *
  * With a guard that keeps closed what is closed, the repair waits until whoever writes has done:
  * `iptables -F; iptables -X` finds no new rules in between. Without one it is made at once.
@@ -12,9 +13,11 @@ import type { Monitor } from '../kernel/monitor.ts'
 
 /** An event this soon after our own writing is taken for its echo. */
 const echoMs = 300
-/** While changes of ours go on, a comparison at most so often … */
+/** We have done when we wrote nothing for so long … */
 const laterMs = 1000
-/** … and never so often that it costs more than this share of the time. */
+/** … and are not waited for any longer than this … */
+const laterMaxMs = 3000
+/** … and a comparison is never made so often that it costs more than this share of the time. */
 const shareMax = 0.05
 /** Somebody who keeps writing against us is answered at most so often. */
 const againMs = 250
@@ -55,20 +58,23 @@ export class Repairer {
   #changed(overrun: boolean): void {
     const now = performance.now()
     const echo = !overrun && now - this.#wroteAtMs < echoMs
-    if (!echo && !this.#running && now - this.#ranAtMs >= againMs) {
-      if (this.#isGuarded()) this.#awaitQuiet(now)
-      else void this.#run()
-      return
-    }
-    const delayMs = Math.max(echo ? laterMs : againMs, this.#tookMs / shareMax)
-    this.#later ??= setTimeout(() => void this.#run(), delayMs).unref()
+    const soon = this.#running || now - this.#ranAtMs < againMs
+    const restMs = this.#tookMs / shareMax
+    if (echo) this.#awaitQuiet(now, Math.max(laterMs, restMs), Math.max(laterMaxMs, restMs))
+    else if (soon) this.#later ??= this.#runIn(Math.max(againMs, restMs))
+    else if (this.#isGuarded()) this.#awaitQuiet(now, quietMs, Math.max(quietMaxMs, restMs))
+    else void this.#run()
   }
 
-  #awaitQuiet(now: number): void {
-    this.#latestAtMs ??= now + Math.max(quietMaxMs, this.#tookMs / shareMax)
+  /** Until nothing more has come for so long, but not beyond what any of the events allows. */
+  #awaitQuiet(now: number, forMs: number, maxMs: number): void {
+    this.#latestAtMs = Math.min(this.#latestAtMs ?? Infinity, now + maxMs)
     clearTimeout(this.#later)
-    const delayMs = Math.max(0, Math.min(quietMs, this.#latestAtMs - now))
-    this.#later = setTimeout(() => void this.#run(), delayMs).unref()
+    this.#later = this.#runIn(Math.max(0, Math.min(forMs, this.#latestAtMs - now)))
+  }
+
+  #runIn(delayMs: number): NodeJS.Timeout {
+    return setTimeout(() => void this.#run(), delayMs).unref()
   }
 
   async #run(): Promise<void> {

@@ -16,8 +16,8 @@ const MADV_DONTNEED = 4
 const intervalMs = 5_000
 /** The first time, after the start. */
 const firstMs = 1_000
-/** Idle: at most this share of an interval was spent computing. */
-const idleShare = 0.05
+/** Idle: at most this share of an interval was spent computing: one `docker ps`, not a run. */
+const idleShare = 0.01
 /** Worth it: this much was computed since the last time. */
 const worthMs = 300
 
