@@ -31,6 +31,10 @@ const refused = /^"400 /
 const inBoth: readonly Entry[] = [
   { why: 'links keep the queue of the kernel, which tc counts on',
     at: /^queues\..* (0|1000)$/ },
+  { why: 'a pair of links has one queue each way, not one per processor',
+    at: /^queues\..* veth numtxqueues 1$/, docker: /^undefined$/ },
+  { why: 'a pair of links has one queue each way, not one per processor',
+    at: /^queues\..* veth numtxqueues \d+$/, portolan: /^undefined$/ },
   { why: 'containers take no router advertisements',
     at: /^sysctls\..*\.ipv6 conf accept_ra$/, docker: /^"1"$/, portolan: /^"0"$/ },
   { why: 'a bridge without IPv6 has none at all', at: /^sysctls\..*\.ipv6 conf disable_ipv6$/,

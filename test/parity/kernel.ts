@@ -36,8 +36,7 @@ function stateOf(text: string, clean: Clean, byAddress: boolean): unknown {
   const tables = [...jsonList(route4), ...jsonList(route6)]
   const seen = {
     links: asSet(jsonList(addr).map((link) => linkText(link, names))),
-    queues: asSet(jsonList(addr).map((link) =>
-      `${nameOf(link['ifname'], names)} ${String(link['txqlen'] ?? 0)}`)),
+    queues: asSet(jsonList(addr).flatMap((link) => queueTexts(link, names))),
     addresses: asSet(jsonList(addr).flatMap((link) => addressTexts(link, names))),
     routes: asSet(tables.map((route) => routeText(route, names)).filter((line) => line !== '')),
     fdb: asSet(jsonList(fdb).map((entry) => fdbText(entry, names)).filter((line) => line !== '')),
@@ -81,8 +80,18 @@ function linkText(link: Entry, names: ReadonlyMap<string, string>): string {
     nameOf(link['ifname'], names), info['info_kind'] ?? '', `mtu ${String(link['mtu'])}`,
     String(link['address']), flags.sort().join(','),
     `qdisc ${String(link['qdisc'])}`, link['promiscuity'] === 0 ? '' : 'promiscuous',
-    `numtxqueues ${String(link['num_tx_queues'])}`, link['inet6_addr_gen_mode'], ...details.sort(),
+    link['inet6_addr_gen_mode'], ...details.sort(),
   ].filter((word) => word !== '').join(' ')
+}
+
+/** How long its queue is, and how many it has. */
+function queueTexts(link: Entry, names: ReadonlyMap<string, string>): string[] {
+  const name = nameOf(link['ifname'], names)
+  const { info_kind: kind = 'link' } = isEntry(link['linkinfo']) ? link['linkinfo'] : {}
+  return [
+    `${name} ${String(link['txqlen'] ?? 0)}`,
+    `${name} ${String(kind)} numtxqueues ${String(link['num_tx_queues'])}`,
+  ]
 }
 
 /** What an engine may set of bridges, their ports and other links; the rest is the kernel's. */
