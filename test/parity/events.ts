@@ -92,10 +92,22 @@ async function group(panel: Panel, what: string, requests: readonly Request[]): 
 /** Whole events, in order, without their times. */
 function told(lines: unknown): unknown {
   if (!Array.isArray(lines)) return lines
-  return lines.map((line: unknown) => {
+  return stopBeforeDie(lines.map((line: unknown) => {
     const { time: _time, timeNano: _nano, ...rest }: Record<string, unknown> = typeof line === 'object' && line !== null ? { ...line } : { line }
-    return JSON.parse(JSON.stringify(rest).replaceAll(/[0-9a-f]{64}/g, 'id').replaceAll(/"execDuration":"\d+"/g, '"execDuration":"0"')) as unknown
-  })
+    return JSON.parse(JSON.stringify(rest).replaceAll(/[0-9a-f]{64}/g, 'id').replaceAll(/"execDuration":"\d+"/g, '"execDuration":"0"')) as Told
+  }))
+}
+
+interface Told { readonly Action?: unknown }
+
+/** dockerd tells the two by two threads, and now and then the other way round. Our order has tests of its own. */
+function stopBeforeDie(events: readonly Told[]): readonly Told[] {
+  const ordered = [...events]
+  for (const [index, { Action }] of events.entries()) {
+    const next = events[index + 1]
+    if (Action === 'die' && next?.Action === 'stop') ordered.splice(index, 2, next, ...events.slice(index, index + 1))
+  }
+  return ordered
 }
 
 /** Type and action, counted. */
