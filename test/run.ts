@@ -36,8 +36,8 @@ const root = join(dirname(import.meta.filename), '..')
 function runFile(file: string): Promise<Outcome> {
   const started = Date.now()
   const command = [
-    'scripts/node', '--disable-warning=ExperimentalWarning', '--test', '--test-reporter=spec',
-    '--test-timeout=240000', file,
+    'scripts/node', '--disable-warning=ExperimentalWarning', '--test-reporter=spec',
+    '--test-timeout=240000', file, // without --test, which starts a second process for the file
   ]
   const child = spawn('scripts/private', command, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
