@@ -68,7 +68,10 @@ function collectAll(body: Readable, bytesMax: number): Promise<Buffer> {
   body.on('data', take)
   body.once('end', () => resolve(Buffer.concat(chunks)))
   body.once('error', reject)
-  body.once('close', () => reject(new Refusal('invalid', 'the request was cut off')))
+  const cutOff = () => reject(new Refusal('invalid', 'the request was cut off'))
+  // Nothing more is told of a body that is gone already.
+  if (body.closed) cutOff()
+  else body.once('close', cutOff)
   return promise
 }
 

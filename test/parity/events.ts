@@ -103,9 +103,9 @@ interface Told { readonly Action?: unknown }
 /** dockerd tells the two by two threads, and now and then the other way round. Our order has tests of its own. */
 function stopBeforeDie(events: readonly Told[]): readonly Told[] {
   const ordered = [...events]
-  for (const [index, { Action }] of events.entries()) {
+  for (const [index, event] of events.entries()) {
     const next = events[index + 1]
-    if (Action === 'die' && next?.Action === 'stop') ordered.splice(index, 2, next, ...events.slice(index, index + 1))
+    if (event.Action === 'die' && next?.Action === 'stop') ordered.splice(index, 2, next, event)
   }
   return ordered
 }

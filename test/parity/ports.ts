@@ -31,14 +31,14 @@ export async function portTopic(panel: Panel): Promise<void> {
   for (const key of keys) await publish(panel, { [key]: [{ HostIp: '', HostPort: '18080' }] }, { [key]: {} })
   for (const HostPort of hostPorts) await publish(panel, { '80/tcp': [{ HostIp: '', HostPort }] }, { '80/tcp': {} })
   for (const HostIp of hostIps) await publish(panel, { '80/tcp': [{ HostIp, HostPort: '18080' }] }, { '80/tcp': {} })
-  for (const key of sampled(keys, 6)) await publish(panel, {}, { [key]: {} })
+  for (const key of sampled(keys, 9)) await publish(panel, {}, { [key]: {} })
   for (const bindings of [null, [], [{}], [{ HostPort: '18080' }, { HostPort: '18080' }], [{ HostPort: '18080' }, { HostPort: '18081' }],
     [{ HostIp: '127.0.0.1', HostPort: '18080' }, { HostIp: '::1', HostPort: '18080' }], {}, 'x', [null]]) {
     await publish(panel, { '80/tcp': bindings }, { '80/tcp': {} })
   }
   await publish(panel, { '80/tcp': [{ HostPort: '18080' }], '81/tcp': [{ HostPort: '18080' }] }, { '80/tcp': {}, '81/tcp': {} })
   await publish(panel, { '80/tcp': [{ HostPort: '18080' }], '80/udp': [{ HostPort: '18080' }] }, { '80/tcp': {}, '80/udp': {} })
-  for (const row of sampled(pairwise(levels), 8)) await publishRow(panel, row)
+  for (const row of sampled(pairwise(levels), 12)) await publishRow(panel, row)
   await taken(panel)
   for (const name of ['pnet', 'psix', 'pint']) await panel.do('DELETE', `/networks/${name}`)
 }
